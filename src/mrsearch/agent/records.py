@@ -1,0 +1,144 @@
+"""What a meta-episode leaves behind: the one file format of training, evaluation, report and viewer."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mrsearch.agent.ports import Hit, Passage
+
+
+class ActionKind(StrEnum):
+    """What a generation asked for."""
+
+    search = "search"
+    answer = "answer"
+    invalid = "invalid"
+
+
+class StopReason(StrEnum):
+    """Why an episode or a meta-episode ended."""
+
+    answered = "answered"
+    """The episode gave an answer; of a meta-episode: its last episode did."""
+    turn_limit = "turn_limit"
+    """The turn budget was spent without an answer."""
+    context_limit = "context_limit"
+    """The context was full; no later episode exists."""
+    search_failed = "search_failed"
+    """The search engine failed for good; no later episode exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its gold answers."""
+
+    id: str
+    question: str
+    golden_answers: tuple[str, ...]
+    benchmark: str = ""
+
+
+@dataclass(slots=True)
+class Turn:
+    """One generation and, if it was a search, the observation that answers it. Offsets index the meta-episode's tokens."""
+
+    start: int
+    """First token of the generation."""
+    end: int
+    """One past its last token."""
+    text: str
+    """The generation, decoded."""
+    action: ActionKind
+    content: str
+    """Query or answer; empty for an invalid action."""
+    observation: str = ""
+    """Text that came back: passages, or the hint after an invalid action."""
+    hits: list[Hit] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Episode:
+    """Turns up to an answer, or until a budget is spent."""
+
+    turns: list[Turn] = field(default_factory=list)
+    answer: str | None = None
+    stop: StopReason = StopReason.turn_limit
+
+    @property
+    def searches(self) -> int:
+        """Number of searches."""
+        return sum(turn.action is ActionKind.search for turn in self.turns)
+
+
+@dataclass(slots=True)
+class MetaEpisode:
+    """Episodes joined by reflection prompts in one context.
+
+    `token_ids`, `loss_mask`, `episode_ids` and `logprobs` have equal lengths T: the whole transcript, what the policy
+    generated (1), the episode of each token (the prompt belongs to 0, a reflection prompt to the episode before it)
+    and the sampled log-probabilities (0.0 where the policy generated nothing).
+    """
+
+    question: Question
+    token_ids: list[int]
+    loss_mask: list[int]
+    episode_ids: list[int]
+    logprobs: list[float]
+    prompt_length: int
+    """Tokens of the first prompt."""
+    episodes: list[Episode]
+    stop: StopReason
+    context: str = "full"
+    """Context policy: full or previous."""
+    episode_starts: list[int] = field(default_factory=list)
+    """Where each episode's own part begins: 0, then the first token of each reflection prompt."""
+    search_failures: int = 0
+    tags: dict[str, Any] = field(default_factory=dict)
+    """Study, model, method, seed, decoding, scores: whatever the writer of a file adds."""
+
+    def visible(self, episode: int) -> list[tuple[int, int]]:
+        """Ranges of `token_ids` that stand in the context when `episode` begins, in order, up to its own part."""
+        start = self.episode_starts[episode]
+        if self.context == "full" or episode <= 1:
+            return [(0, start)]
+        return [(0, self.prompt_length), (self.episode_starts[episode - 1], start)]
+
+
+def write_records(path: Path, records: Iterable[MetaEpisode]) -> int:
+    """Write gzipped jsonl atomically, with a constant header so that equal records give equal bytes; returns the count."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    count = 0
+    with part.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+        for record in records:
+            packed.write(json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            count += 1
+    part.replace(path)
+    return count
+
+
+def read_records(path: Path) -> Iterator[MetaEpisode]:
+    """The records of a file that `write_records` wrote; a broken line is a ValueError that names file and line."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield _meta_episode(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}, line {number}: not a meta-episode: {error}") from error
+
+
+def _meta_episode(raw: dict[str, Any]) -> MetaEpisode:
+    question = Question(**{**raw["question"], "golden_answers": tuple(raw["question"]["golden_answers"])})
+    episodes = [Episode([_turn(turn) for turn in episode["turns"]], episode["answer"], StopReason(episode["stop"])) for episode in raw["episodes"]]
+    return MetaEpisode(**{**raw, "question": question, "episodes": episodes, "stop": StopReason(raw["stop"])})
+
+
+def _turn(raw: dict[str, Any]) -> Turn:
+    hits = [Hit(Passage(**hit["passage"]), hit["score"]) for hit in raw["hits"]]
+    return Turn(**{**raw, "action": ActionKind(raw["action"]), "hits": hits})

@@ -1,0 +1,84 @@
+"""Where questions and passages come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from mrsearch.config.base import Model
+
+
+class WorldData(Model):
+    """The synthetic world: entities, relations and one-fact passages, made from a seed."""
+
+    kind: Literal["world"] = "world"
+    """Marks this source."""
+    seed: NonNegativeInt = 0
+    """Seed of the world; independent of the training seeds."""
+    train_entities: PositiveInt = 400
+    """Persons that training questions ask about."""
+    test_entities: PositiveInt = 200
+    """Persons that benchmarks ask about; never seen in training."""
+    values: PositiveInt = 40
+    """Values of each attribute (cities, employers, prizes)."""
+    keyword_probabilities: tuple[float, float, float] = (0.5, 0.3, 0.2)
+    """How often a fact is worded in each of its relation's three ways."""
+    namesake_rate: float = Field(0.3, ge=0.0, le=1.0)
+    """Share of persons that have a namesake."""
+    popular_rate: float = Field(0.15, ge=0.0, le=1.0)
+    """Share of persons whose facts are stated in every wording (several passages)."""
+    train_questions: PositiveInt = 4000
+    """Rows of the training set."""
+    questions_per_benchmark: PositiveInt = 100
+    """Rows of each benchmark."""
+
+
+class FolderData(Model):
+    """Questions and a corpus that already lie in a folder, in FlashRAG's jsonl schema."""
+
+    kind: Literal["folder"] = "folder"
+    """Marks this source."""
+    path: str
+    """Folder that holds the files; relative paths start at the project's root."""
+    corpus: str = "corpus.jsonl.gz"
+    """Passages, {"id", "contents"} a line, below `path`."""
+    questions: str = "questions/{benchmark}.dev.jsonl"
+    """Questions of a benchmark, below `path`; field benchmark (its `source`)."""
+    support: str | None = None
+    """Optional jsonl of the questions' own passages; with `passages` it chooses which passages are kept."""
+    passages: PositiveInt | None = None
+    """Keep only this many passages (the questions' own first, then distractors by seed); null keeps all."""
+    questions_per_benchmark: PositiveInt | None = None
+    """Keep only the first this many questions (by sha1 of the id); null keeps all."""
+    seed: NonNegativeInt = 0
+    """Seed of the choice of distractors."""
+
+
+class HubData(Model):
+    """Published data sets, by row of the registry (pinned revision, split, checksum)."""
+
+    kind: Literal["hub"] = "hub"
+    """Marks this source."""
+    corpus: str = "wiki-18"
+    """Registry row of the corpus."""
+    train: str = "nq_hotpotqa"
+    """Registry row of the training questions."""
+    prebuilt_index: str | None = "wiki-18-e5"
+    """Registry row of a prebuilt index; null builds one."""
+
+
+Data = Annotated[WorldData | FolderData | HubData, Field(discriminator="kind")]
+
+
+class Benchmark(Model):
+    """One benchmark of a study."""
+
+    source: str | None = None
+    """Name of the questions at the data source; null is the benchmark's own name."""
+    label: str | None = None
+    """How tables and figures call it; null is the benchmark's own name."""
+    average: bool = True
+    """Whether it counts in the unweighted mean ("Avg")."""
+    stands_for: str = ""
+    """What the benchmark probes, in a few words."""

@@ -1,0 +1,70 @@
+"""Language models a study trains or evaluates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from mrsearch.config.base import Model
+
+
+class TinyModel(Model):
+    """A small Qwen2-architecture model made here from a config, with a tokenizer fitted on the study's own text."""
+
+    kind: Literal["tiny"] = "tiny"
+    """Marks this source."""
+    tokenizer: Literal["word", "bpe"] = "word"
+    """word: one token a white-space word (the synthetic world); bpe: byte-level BPE (real text)."""
+    vocabulary: PositiveInt = 8192
+    """Size of the bpe vocabulary."""
+    hidden_size: PositiveInt = 128
+    """Width of the residual stream."""
+    layers: PositiveInt = 3
+    """Transformer blocks."""
+    heads: PositiveInt = 4
+    """Attention heads."""
+    kv_heads: PositiveInt = 4
+    """Key-value heads."""
+    intermediate_size: PositiveInt = 256
+    """Width of the feed-forward block."""
+    initializer_range: PositiveFloat = 0.05
+    """Standard deviation of the initial weights."""
+    max_positions: PositiveInt = 2048
+    """Longest sequence."""
+    seed: NonNegativeInt = 0
+    """Seed of the initial weights."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TinyModel:
+        if self.hidden_size % self.heads or self.heads % self.kv_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads}), and heads of kv_heads "
+                f"({self.kv_heads})"
+            )
+        return self
+
+
+class HubModel(Model):
+    """A published model, by row of the registry or by repository and pinned revision."""
+
+    kind: Literal["hub"] = "hub"
+    """Marks this source."""
+    repository: str
+    """Hugging Face repository."""
+    revision: str
+    """Pinned commit."""
+    parameters: PositiveFloat
+    """Billions of parameters, for memory estimates."""
+
+
+class FolderModel(Model):
+    """A Hugging Face folder on disk, for instance a published Search-R1 or MR-Search checkpoint."""
+
+    kind: Literal["folder"] = "folder"
+    """Marks this source."""
+    path: str
+    """The folder."""
+
+
+LanguageModel = Annotated[TinyModel | HubModel | FolderModel, Field(discriminator="kind")]

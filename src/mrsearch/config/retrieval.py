@@ -1,0 +1,128 @@
+"""Retrievers: an encoder or Lucene, an index, and how searches reach it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from mrsearch.config.base import Model, Name
+
+
+class Encoder(Model):
+    """A sentence-transformers encoder."""
+
+    kind: Literal["bow", "minilm", "folder", "hub"]
+    """bow: inverse-document-frequency bag of words fitted on the corpus; minilm: all-MiniLM-L6-v2 from its Python
+    package; folder: a local sentence-transformers or Hugging Face folder; hub: a pinned repository."""
+    path: str | None = None
+    """Folder (`folder`) or repository (`hub`)."""
+    revision: str | None = None
+    """Pinned revision of a `hub` encoder."""
+    query_prefix: str = ""
+    """Put before every query (E5: "query: ")."""
+    passage_prefix: str = ""
+    """Put before every passage (E5: "passage: ")."""
+    max_tokens: PositiveInt = 256
+    """Longer texts are cut."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the encoder."""
+    batch_size: PositiveInt = 64
+    """Texts in one forward pass."""
+
+
+class DenseRetriever(Model):
+    """Inner-product search over passage embeddings."""
+
+    kind: Literal["dense"] = "dense"
+    """Marks this retriever."""
+    encoder: Encoder
+    """Who turns text into vectors."""
+    index: Literal["flat", "sq_fp16", "ivf_sq8", "hnsw", "pq_refine", "torch"] = "flat"
+    """flat and sq_fp16 (FAISS) and torch are exact; the others approximate."""
+    nlist: PositiveInt = 1024
+    """Cells of ivf_sq8."""
+    nprobe: PositiveInt = 64
+    """Cells that ivf_sq8 visits per query."""
+    ef_search: PositiveInt = 128
+    """Candidates that hnsw keeps per query."""
+    shard_passages: PositiveInt = 100_000
+    """Passages in one shard of the resumable build."""
+
+
+class LexicalRetriever(Model):
+    """BM25 by Lucene."""
+
+    kind: Literal["lexical"] = "lexical"
+    """Marks this retriever."""
+    k1: PositiveFloat = 0.9
+    """Saturation of term frequency."""
+    b: float = Field(0.4, ge=0.0, le=1.0)
+    """Strength of length normalisation."""
+
+
+class HybridRetriever(Model):
+    """Reciprocal-rank fusion of two other retrievers of the study."""
+
+    kind: Literal["hybrid"] = "hybrid"
+    """Marks this retriever."""
+    of: tuple[Name, Name]
+    """The two retrievers, by their names."""
+    rrf_k: PositiveInt = 60
+    """Constant of the fusion (Cormack et al. 2009)."""
+    depth: PositiveInt = 100
+    """How many hits of each list are fused."""
+
+
+Retriever = Annotated[DenseRetriever | LexicalRetriever | HybridRetriever, Field(discriminator="kind")]
+
+
+class Service(Model):
+    """How searches reach the retriever, and how long it is kept."""
+
+    mode: Literal["in_process", "http"] = "in_process"
+    """in_process: every job opens the index itself (small indexes); http: one server, started and stopped by the DAG."""
+    host: str = "127.0.0.1"
+    """Address the server binds; anything but loopback makes it ask for a bearer token."""
+    port: NonNegativeInt = Field(0, le=65535)
+    """0 takes a free port."""
+    lease_seconds: PositiveFloat = 600.0
+    """The server ends by itself after this long without a request and without its lease being renewed."""
+    start_seconds: PositiveFloat = 600.0
+    """How long to wait for the first healthy answer."""
+    max_queue: PositiveInt = 1024
+    """Queries that may wait; beyond it the server answers 503 with Retry-After."""
+    max_queries: PositiveInt = 4096
+    """Most queries in one request."""
+    max_query_chars: PositiveInt = 4096
+    """Longest query accepted."""
+    max_topk: PositiveInt = 100
+    """Largest topk accepted."""
+    cache_entries: NonNegativeInt = 100_000
+    """Query results kept; 0 turns the cache off."""
+
+
+class Client(Model):
+    """How a job talks to the retriever."""
+
+    timeout_seconds: PositiveFloat = 30.0
+    """Per request."""
+    patience_seconds: PositiveFloat = 120.0
+    """How long one search is retried before it counts as failed."""
+    max_failure_rate: float = Field(0.01, ge=0.0, le=1.0)
+    """Share of failed searches above which training or evaluation aborts."""
+
+
+class Retrieval(Model):
+    """The study's retrievers and the one that agents use."""
+
+    use: Name
+    """Name of the retriever that agents search with."""
+    retrievers: dict[Name, Retriever]
+    """Every retriever of the study, by name."""
+    topk: PositiveInt = 3
+    """Passages per search."""
+    service: Service = Service()
+    """How searches reach the retriever."""
+    client: Client = Client()
+    """How a job talks to it."""
