@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Finish(StrEnum):
@@ -41,6 +41,16 @@ class Policy(Protocol):
     end-of-turn token, or after `sampling.max_tokens`."""
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation: ...
+
+
+@runtime_checkable
+class BatchingPolicy(Policy, Protocol):
+    """A policy that generates for many meta-episodes at once. Between `attach` and `detach` it may wait until every
+    attached meta-episode has asked for its next generation, so that batches do not depend on timing."""
+
+    def attach(self, request_id: str) -> None: ...
+
+    def detach(self, request_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class WorldData(Model):
     """Seed of the world; independent of the training seeds."""
     train_entities: PositiveInt = 400
     """Persons that training questions ask about."""
-    test_entities: PositiveInt = 200
+    test_entities: PositiveInt = 400
     """Persons that benchmarks ask about; never seen in training."""
     values: PositiveInt = 40
     """Values of each attribute (cities, employers, prizes)."""

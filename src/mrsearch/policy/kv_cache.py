@@ -1,0 +1,52 @@
+"""A key-value cache for rows that grow by unequal amounts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+class ReservedLayer(DynamicLayer):
+    """One layer's keys and values in a buffer reserved beforehand: appending a token copies that token only."""
+
+    def __init__(self, keys_BHSD: Tensor, values_BHSD: Tensor, room: int) -> None:
+        """Start from the given keys and values [B, H, S, D] and leave room for `room` more tokens."""
+        super().__init__()
+        self.dtype, self.device = keys_BHSD.dtype, keys_BHSD.device
+        self.length = keys_BHSD.shape[-2]
+        shape = (*keys_BHSD.shape[:2], self.length + room, keys_BHSD.shape[-1])
+        self._keys, self._values = keys_BHSD.new_zeros(shape), values_BHSD.new_zeros(shape)
+        self._keys[:, :, : self.length] = keys_BHSD
+        self._values[:, :, : self.length] = values_BHSD
+        self.keys, self.values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+        """Append [B, H, T, D]; returns everything cached so far."""
+        end = self.length + key_states.shape[-2]
+        self._keys[:, :, self.length : end] = key_states
+        self._values[:, :, self.length : end] = value_states
+        self.length = end
+        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
+        return self.keys, self.values
+
+
+def repack(layers: list[tuple[Tensor, Tensor]], source_B: Tensor, columns_BP: Tensor, room: int) -> Cache:
+    """A cache whose row b holds columns `columns_BP[b]` of the old row `source_B[b]`, with room for `room` tokens.
+
+    `layers` are the old keys and values [B', H, S, D]; `columns_BP` may repeat a column where a row has fewer than P
+    tokens: the attention mask hides those.
+    """
+    packed = []
+    for keys, values in layers:
+        heads, width = keys.shape[1], keys.shape[3]
+        index = columns_BP[:, None, :, None].expand(-1, heads, -1, width)
+        packed.append(ReservedLayer(keys[source_B].gather(2, index), values[source_B].gather(2, index), room))
+    return Cache(layers=packed)
+
+
+def empty(layers: int, rows: int, heads: int, width: int, room: int, dtype: torch.dtype, device: torch.device) -> Cache:
+    """A cache of `rows` empty rows with room for `room` tokens."""
+    nothing = torch.zeros(rows, heads, 0, width, dtype=dtype, device=device)
+    return Cache(layers=[ReservedLayer(nothing, nothing, room) for _ in range(layers)])

@@ -1,0 +1,232 @@
+"""A Hugging Face causal language model in this process, generating for many meta-episodes at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mrsearch.agent.ports import Finish, Generation, Sampling
+from mrsearch.policy import kv_cache
+from mrsearch.policy.sampling import sample, uniforms
+
+
+class StopRule(Protocol):
+    """Where a generation ends; `agent.protocol.StopRule` is the one in use."""
+
+    candidates: frozenset[int]
+
+    def is_end(self, token_ids: Sequence[int]) -> bool: ...
+
+
+@dataclass(slots=True)
+class _Request:
+    context: list[int]
+    sampling: Sampling
+    request_id: str
+    future: asyncio.Future[Generation]
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: Finish | None = None
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the cache holds for one request id."""
+
+    index: int
+    token_ids: list[int]
+    columns: Tensor
+
+
+class TorchPolicy:
+    """Batches the attached meta-episodes turn by turn and keeps their keys and values between turns.
+
+    A batch starts when every attached meta-episode waits for its next generation, so batches, and with them the
+    floating-point results, do not depend on timing.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, stop_rule: StopRule) -> None:
+        self.model, self.tokenizer, self.stop_rule = model.eval(), tokenizer, stop_rule
+        self.device = next(model.parameters()).device
+        self._attached: set[str] = set()
+        self._pending: list[_Request] = []
+        self._scheduled = False
+        self._rows: dict[str, _Row] = {}
+        self._layers: list[tuple[Tensor, Tensor]] = []
+        self._candidates = torch.zeros(model.config.vocab_size, dtype=torch.bool)
+        self._candidates[[token for token in stop_rule.candidates if token < model.config.vocab_size]] = True
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu", dtype: str = "float32") -> TorchPolicy:
+        """The policy of a Hugging Face folder; ValueError if it is not one."""
+        from mrsearch.agent.protocol import StopRule as TagStopRule
+
+        if not (Path(folder) / "config.json").is_file():
+            raise ValueError(f"{folder} is not a Hugging Face model folder: it holds no config.json")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, dtype)).to(device)
+        return cls(model, tokenizer, TagStopRule(tokenizer))
+
+    def attach(self, request_id: str) -> None:
+        """A meta-episode begins: batches wait for it from now on."""
+        self._attached.add(request_id)
+
+    def detach(self, request_id: str) -> None:
+        """A meta-episode ended: batches no longer wait for it."""
+        self._attached.discard(request_id)
+        self._rows.pop(request_id, None)
+        if not self._attached:
+            self.forget()
+        self._schedule()
+
+    def forget(self) -> None:
+        """Drop every cached key and value; needed after the weights changed."""
+        self._rows, self._layers = {}, []
+
+    async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
+        """Sample one turn after `context`; ValueError for an empty context or no token to generate."""
+        if not context or sampling.max_tokens < 1:
+            raise ValueError(f"request {request_id}: context has {len(context)} tokens and max_tokens is {sampling.max_tokens}: both must be at least 1")
+        request = _Request(list(context), sampling, request_id, asyncio.get_running_loop().create_future())
+        self._pending.append(request)
+        self._schedule()
+        return await request.future
+
+    def _schedule(self) -> None:
+        if self._pending and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush_if_complete)
+
+    def _flush_if_complete(self) -> None:
+        self._scheduled = False
+        waiting = {request.request_id for request in self._pending}
+        if not self._pending or not self._attached <= waiting:
+            return
+        batch, self._pending = sorted(self._pending, key=lambda request: request.request_id), []
+        try:
+            self._run(batch)
+        except Exception as error:
+            self.forget()
+            for request in batch:
+                if not request.future.done():
+                    request.future.set_exception(error)
+            return
+        for request in batch:
+            if not request.future.done():
+                assert request.finish is not None
+                request.future.set_result(Generation(request.token_ids, request.logprobs, request.finish))
+
+    @torch.inference_mode()
+    def _run(self, batch: list[_Request]) -> None:
+        """Feed each request's new tokens as one ragged chunk, then decode until every request ended."""
+        kept = [self._reusable(request) for request in batch]
+        chunks = [request.context[count:] for request, count in zip(batch, kept, strict=True)]
+        steps = max(request.sampling.max_tokens for request in batch)
+        past, width = max(kept), max(map(len, chunks))
+        cache = self._start_cache(batch, kept, past, width + steps)
+        allowed = torch.zeros(len(batch), past + width + steps, dtype=torch.bool)
+        tokens = torch.zeros(len(batch), width, dtype=torch.long)
+        for b, (count, chunk) in enumerate(zip(kept, chunks, strict=True)):
+            allowed[b, past - count : past] = True
+            allowed[b, past + width - len(chunk) : past + width] = True
+            tokens[b, width - len(chunk) :] = torch.tensor(chunk)
+        lengths = torch.tensor([len(request.context) for request in batch])
+        positions = (lengths[:, None] - width + torch.arange(width)[None]).clamp(min=0)
+        logits = self._forward(tokens, _chunk_mask(allowed[:, : past + width], past), positions, cache)
+        self._decode(batch, logits, allowed, lengths, past + width, cache)
+        self._remember(batch, allowed, cache)
+
+    def _decode(self, batch: list[_Request], logits: Tensor, allowed: Tensor, lengths: Tensor, column: int, cache: Any) -> None:
+        samplings = [request.sampling for request in batch]
+        draws = uniforms(samplings)
+        temperature = torch.tensor([sampling.temperature for sampling in samplings], device=self.device)
+        top_p = torch.tensor([sampling.top_p for sampling in samplings], device=self.device)
+        running = torch.ones(len(batch), dtype=torch.bool)
+        for step in range(draws.shape[1]):
+            drawn, logprobs = sample(logits, temperature, top_p, draws[:, step])
+            drawn = drawn.cpu()
+            self._append(batch, running, drawn, logprobs.tolist())
+            running = torch.tensor([request.finish is None for request in batch])
+            if not running.any():
+                return
+            allowed[:, column] = running
+            mask = allowed[:, None, None, : column + 1].to(self.device)
+            logits = self._forward(drawn[:, None], mask, (lengths + step)[:, None], cache)
+            column += 1
+
+    def _append(self, batch: list[_Request], running: Tensor, drawn: Tensor, logprobs: list[float]) -> None:
+        candidate = self._candidates[drawn].tolist()
+        for b, token in enumerate(drawn.tolist()):
+            if not running[b]:
+                continue
+            request = batch[b]
+            request.token_ids.append(token)
+            request.logprobs.append(logprobs[b])
+            if candidate[b] and self.stop_rule.is_end(request.token_ids):
+                request.finish = Finish.stop
+            elif len(request.token_ids) >= request.sampling.max_tokens:
+                request.finish = Finish.length
+
+    def _forward(self, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
+        """Logits [B, V] after the last column of `tokens` [B, T]; mask [B, 1, T, S] is True where attention may look."""
+        output = self.model(
+            input_ids=tokens.to(self.device),
+            attention_mask=mask.to(self.device),
+            position_ids=positions.to(self.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1]
+
+    def _reusable(self, request: _Request) -> int:
+        """How many leading tokens of the context the cache holds; the last token is always fed anew."""
+        row = self._rows.get(request.request_id)
+        if row is None:
+            return 0
+        limit = min(len(row.token_ids), len(request.context) - 1)
+        if row.token_ids[:limit] == request.context[:limit]:
+            return limit
+        return next(i for i in range(limit) if row.token_ids[i] != request.context[i])
+
+    def _start_cache(self, batch: list[_Request], kept: list[int], past: int, room: int) -> Any:
+        config = self.model.config
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        if not past:
+            return kv_cache.empty(config.num_hidden_layers, len(batch), config.num_key_value_heads, width, room, self.model.dtype, self.device)
+        source = torch.zeros(len(batch), dtype=torch.long)
+        columns = torch.zeros(len(batch), past, dtype=torch.long)
+        for b, (request, count) in enumerate(zip(batch, kept, strict=True)):
+            if count:
+                row = self._rows[request.request_id]
+                source[b] = row.index
+                columns[b, past - count :] = row.columns[:count]
+        return kv_cache.repack(self._layers, source.to(self.device), columns.to(self.device), room)
+
+    def _remember(self, batch: list[_Request], allowed: Tensor, cache: Any) -> None:
+        self._layers = [(layer.keys, layer.values) for layer in cache.layers]
+        filled = allowed[:, : self._layers[0][0].shape[-2]]
+        self._rows = {}
+        for b, request in enumerate(batch):
+            columns = filled[b].nonzero()[:, 0]
+            known = (request.context + request.token_ids)[: len(columns)]
+            self._rows[request.request_id] = _Row(b, known, columns)
+
+
+def _chunk_mask(allowed_BS: Tensor, past: int) -> Tensor:
+    """Mask [B, 1, T, S] of a chunk in columns past..S-1: look at allowed columns up to one's own.
+
+    Padding columns look at themselves, since a row of a softmax may not be empty.
+    """
+    columns = torch.arange(allowed_BS.shape[1])
+    queries = columns[past:]
+    causal = columns[None] <= queries[:, None]
+    itself = columns[None] == queries[:, None]
+    return (allowed_BS[:, None] & causal[None] | itself[None])[:, None]
