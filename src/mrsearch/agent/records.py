@@ -46,7 +46,8 @@ class Question:
 
 @dataclass(slots=True)
 class Turn:
-    """One generation and, if it was a search, the observation that answers it. Offsets index the meta-episode's tokens."""
+    """One generation and, if it was a search, the observation that answers it. Offsets index the
+    meta-episode's tokens."""
 
     start: int
     """First token of the generation."""
@@ -111,7 +112,7 @@ class MetaEpisode:
 
 
 def write_records(path: Path, records: Iterable[MetaEpisode]) -> int:
-    """Write gzipped jsonl atomically, with a constant header so that equal records give equal bytes; returns the count."""
+    """Write gzipped jsonl atomically, equal records as equal bytes; returns the count."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     count = 0
@@ -135,7 +136,10 @@ def read_records(path: Path) -> Iterator[MetaEpisode]:
 
 def _meta_episode(raw: dict[str, Any]) -> MetaEpisode:
     question = Question(**{**raw["question"], "golden_answers": tuple(raw["question"]["golden_answers"])})
-    episodes = [Episode([_turn(turn) for turn in episode["turns"]], episode["answer"], StopReason(episode["stop"])) for episode in raw["episodes"]]
+    episodes = [
+        Episode([_turn(turn) for turn in episode["turns"]], episode["answer"], StopReason(episode["stop"]))
+        for episode in raw["episodes"]
+    ]
     return MetaEpisode(**{**raw, "question": question, "episodes": episodes, "stop": StopReason(raw["stop"])})
 
 

@@ -1,0 +1,114 @@
+"""The rollout: the one place where an agent lives, in training as in evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.ports import Policy, SearchEngine, SearchError
+from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason, Turn
+from mrsearch.agent.spec import AgentSpec
+from mrsearch.agent.transcript import Transcript
+
+__all__ = ["AgentSpec", "TrainingSequence", "meta_episode", "training_sequences"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSequence:
+    """Tokens under the context they were sampled in; four lists of equal lengths T."""
+
+    token_ids: list[int]
+    loss_mask: list[int]
+    """1 on the tokens this sequence trains, 0 on all others."""
+    episode_ids: list[int]
+    """Episode of each token in its meta-episode."""
+    logprobs: list[float]
+    """Sampled log-probabilities; 0.0 where loss_mask is 0."""
+
+
+async def meta_episode(
+    question: Question,
+    policy: Policy,
+    engine: SearchEngine | None,
+    spec: AgentSpec,
+    dialogue: Dialogue,
+    *,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    request_id: str,
+) -> MetaEpisode:
+    """One rollout: `spec.episodes` episodes of at most `spec.turns` turns, joined by reflection prompts.
+
+    It ends early, with no later episode, where the context is full (`context_limit`; the prompt is never cut, and an
+    observation that does not fit is clipped exactly at the limit) and where the engine fails for good (`search_failed`,
+    counted in `search_failures`). `seed` and `request_id` fix every random number. ValueError where there is no engine.
+    """
+    if engine is None:
+        raise ValueError("procedure meta_episode searches: give it a search engine")
+    prompt = dialogue.first_prompt(spec.procedure, question.question)
+    transcript = Transcript(question, prompt, spec, dialogue, request_id)
+    stop = StopReason.context_limit
+    for _ in range(spec.episodes):
+        if not transcript.begin_episode():
+            return transcript.close(StopReason.context_limit)
+        stop = StopReason.turn_limit
+        for turn_number in range(1, spec.turns + 1):
+            turn = await transcript.generate(policy, temperature, top_p, seed)
+            ended = await _respond(transcript, turn, engine, spec.topk)
+            if ended is None and transcript.room == 0 and turn_number < spec.turns:
+                ended = StopReason.context_limit
+            if ended is not None:
+                stop = ended
+                break
+        transcript.meta.episodes[-1].stop = stop
+        if stop in (StopReason.context_limit, StopReason.search_failed):
+            break
+    return transcript.close(stop)
+
+
+async def _respond(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int) -> StopReason | None:
+    """Carry out a turn's action; returns why the episode ends, or None where it goes on."""
+    meta, dialogue = transcript.meta, transcript.dialogue
+    if turn.action is ActionKind.answer:
+        meta.episodes[-1].answer = turn.content
+        return StopReason.answered
+    if transcript.room == 0:
+        return StopReason.context_limit
+    if turn.action is ActionKind.invalid:
+        text, token_ids = dialogue.invalid_action(transcript.last_token)
+    else:
+        try:
+            turn.hits = await engine.search(turn.content, topk)
+        except SearchError:
+            meta.search_failures += 1
+            return StopReason.search_failed
+        text, token_ids = dialogue.observation(turn.hits)
+    return None if transcript.observe(text, token_ids) else StopReason.context_limit
+
+
+def training_sequences(meta: MetaEpisode) -> list[TrainingSequence]:
+    """What a meta-episode trains, each sampled token once, under exactly the context it was sampled in.
+
+    One sequence for context `full`; for `previous` one per episode, whose loss_mask is 1 on that episode's own tokens
+    alone. Empty where no episode exists.
+    """
+    if not meta.episodes:
+        return []
+    if meta.context == "full":
+        return [TrainingSequence(meta.token_ids, meta.loss_mask, meta.episode_ids, meta.logprobs)]
+    ends = [*meta.episode_starts[1:], len(meta.token_ids)]
+    return [_sequence(meta, episode, end) for episode, end in enumerate(ends)]
+
+
+def _sequence(meta: MetaEpisode, episode: int, end: int) -> TrainingSequence:
+    start = meta.episode_starts[episode]
+    seen = [position for first, last in meta.visible(episode) for position in range(first, last)]
+    context, own = len(seen), range(start, end)
+    positions = [*seen, *own]
+    return TrainingSequence(
+        token_ids=[meta.token_ids[position] for position in positions],
+        loss_mask=[0] * context + [meta.loss_mask[position] for position in own],
+        episode_ids=[meta.episode_ids[position] for position in positions],
+        logprobs=[0.0] * context + [meta.logprobs[position] for position in own],
+    )

@@ -1,0 +1,39 @@
+"""How one method acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mrsearch.config.methods import Procedure
+from mrsearch.config.protocol import Protocol
+from mrsearch.config.study import Study
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """How one method acts: the protocol with the method's own choices resolved."""
+
+    protocol: Protocol
+    procedure: Procedure = "meta_episode"
+    episodes: int = 1
+    """Episodes of a meta-episode (the paper's N)."""
+    turns: int = 3
+    """Turn budget of an episode."""
+    topk: int = 3
+    """Passages per search."""
+    context: Literal["full", "previous"] = "full"
+    """Which earlier episodes stay in the context."""
+
+    @classmethod
+    def of(cls, study: Study, method_name: str) -> AgentSpec:
+        """The spec of a study's method."""
+        method = study.methods[method_name]
+        return cls(
+            protocol=study.protocol,
+            procedure=method.procedure,
+            episodes=method.episodes,
+            turns=study.turns_of(method_name),
+            topk=study.retrieval.topk,
+            context=method.context,
+        )

@@ -1,0 +1,135 @@
+"""The growing token record of one meta-episode, and the context that its policy sees."""
+
+from __future__ import annotations
+
+import hashlib
+
+from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.ports import Generation, Policy, Sampling
+from mrsearch.agent.protocol import read_action
+from mrsearch.agent.records import Episode, MetaEpisode, Question, StopReason, Turn
+from mrsearch.agent.spec import AgentSpec
+
+
+class Transcript:
+    """Appends tokens, lets the policy generate, and keeps the four parallel lists of a `MetaEpisode`.
+
+    Token in, token out: what was sampled is stored as it came, and nothing in the context is ever encoded again.
+    """
+
+    def __init__(
+        self, question: Question, prompt: list[int], spec: AgentSpec, dialogue: Dialogue, request_id: str
+    ) -> None:
+        assert spec.protocol == dialogue.protocol, "the dialogue speaks another protocol than the spec"
+        self.dialogue, self.request_id = dialogue, request_id
+        self.meta = MetaEpisode(
+            question=question,
+            token_ids=[],
+            loss_mask=[],
+            episode_ids=[],
+            logprobs=[],
+            prompt_length=len(prompt),
+            episodes=[],
+            stop=StopReason.context_limit,
+            context=spec.context,
+        )
+        self._visible: list[int] = []
+        self._turns = 0
+        self._add(prompt, episode=0)
+
+    @property
+    def room(self) -> int:
+        """Tokens that still fit into the visible context."""
+        return max(0, self.dialogue.protocol.context_tokens - len(self._visible))
+
+    @property
+    def last_token(self) -> int | None:
+        """The newest token."""
+        return self.meta.token_ids[-1] if self.meta.token_ids else None
+
+    def begin_episode(self) -> bool:
+        """Open the next episode, with a reflection prompt before every one but the first.
+
+        Returns False, and changes nothing, where that would leave no room to generate.
+        """
+        number = len(self.meta.episodes)
+        reflection = self.dialogue.reflection(self.last_token) if number else []
+        start = len(self.meta.token_ids) if number else 0
+        visible = self._visible
+        if number > 1 and self.meta.context == "previous":
+            visible = (
+                self.meta.token_ids[: self.meta.prompt_length] + self.meta.token_ids[self.meta.episode_starts[-1] :]
+            )
+        if len(visible) + len(reflection) >= self.dialogue.protocol.context_tokens:
+            return False
+        self._visible = visible
+        self.meta.episode_starts.append(start)
+        self._add(reflection, episode=max(0, number - 1))
+        self.meta.episodes.append(Episode())
+        return True
+
+    def observe(self, text: str, token_ids: list[int]) -> bool:
+        """Put an observation or hint into the context and into the newest turn.
+
+        Returns False where it had to be clipped at the context limit; the turn then keeps the text that fitted.
+        """
+        fitting = token_ids[: self.room]
+        whole = len(fitting) == len(token_ids)
+        turn = self.meta.episodes[-1].turns[-1]
+        turn.observation = text if whole else self.dialogue.decode(fitting)
+        self._add(fitting, episode=len(self.meta.episodes) - 1)
+        return whole
+
+    async def generate(self, policy: Policy, temperature: float, top_p: float, seed: int) -> Turn:
+        """One turn of the newest episode, sampled from the policy under the visible context and read for its action."""
+        sampling = Sampling(
+            max_tokens=min(self.dialogue.protocol.turn_tokens, self.room),
+            temperature=temperature,
+            top_p=top_p,
+            seed=turn_seed(seed, self.request_id, self._turns),
+        )
+        self._turns += 1
+        generation = await policy.generate(list(self._visible), sampling, self.request_id)
+        self._check(generation, sampling.max_tokens)
+        start = len(self.meta.token_ids)
+        self._add(generation.token_ids, len(self.meta.episodes) - 1, generation.logprobs)
+        text = self.dialogue.decode(generation.token_ids)
+        action, content = read_action(text)
+        turn = Turn(start, len(self.meta.token_ids), text, action, content)
+        self.meta.episodes[-1].turns.append(turn)
+        return turn
+
+    def close(self, stop: StopReason) -> MetaEpisode:
+        """The finished record."""
+        meta = self.meta
+        meta.stop = stop
+        lengths = {len(meta.token_ids), len(meta.loss_mask), len(meta.episode_ids), len(meta.logprobs)}
+        assert len(lengths) == 1, f"parallel lists of different lengths: {sorted(lengths)}"
+        assert len(meta.episode_starts) == len(meta.episodes), "an episode without its start"
+        return meta
+
+    def _check(self, generation: Generation, max_tokens: int) -> None:
+        token_ids, rule = generation.token_ids, self.dialogue.stop_rule
+        assert len(token_ids) == len(generation.logprobs), (
+            f"{len(token_ids)} tokens came with {len(generation.logprobs)} log-probabilities"
+        )
+        assert 0 < len(token_ids) <= max_tokens, (
+            f"{len(token_ids)} tokens generated where 1 to {max_tokens} were asked for"
+        )
+        early = [
+            n for n in range(1, len(token_ids)) if token_ids[n - 1] in rule.candidates and rule.is_end(token_ids[:n])
+        ]
+        assert not early, f"the generation goes on for {len(token_ids) - early[0]} tokens after its end"
+
+    def _add(self, token_ids: list[int], episode: int, logprobs: list[float] | None = None) -> None:
+        count = len(token_ids)
+        self.meta.token_ids += token_ids
+        self.meta.loss_mask += [0 if logprobs is None else 1] * count
+        self.meta.episode_ids += [episode] * count
+        self.meta.logprobs += [0.0] * count if logprobs is None else logprobs
+        self._visible = self._visible + token_ids
+
+
+def turn_seed(seed: int, request_id: str, turn: int) -> int:
+    """A seed in [0, 2**63) for one generation: the same on every machine, whatever else runs beside it."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{request_id}\0{turn}".encode()).digest()[:8], "big") >> 1
