@@ -1,0 +1,129 @@
+"""From records to two files: every question's scores, and tidy aggregates with intervals and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrsearch.agent.records import StopReason, read_records
+from mrsearch.config import Study
+from mrsearch.evaluation import aggregates
+from mrsearch.evaluation.aggregates import Cell
+from mrsearch.evaluation.scores import COUNTS, SCORES, score_row
+
+TAGS = ("study", "model", "method", "seed", "decoding", "benchmark")
+
+
+def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: Path) -> None:
+    """Write `scores.parquet` and `metrics.parquet`.
+
+    scores: a row per model, method, seed, decoding, benchmark and question. metrics: a row per model, method, seed or
+    "all", decoding, benchmark or "average", episode and metric, with value, interval and n.
+
+    Raises ValueError when a file or a row is missing, or when methods did not answer the same questions.
+    """
+    paths = record_paths(study, eval_dir)
+    missing = [path for path in paths.values() if not path.is_file()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(paths)} record files are missing, the first is {missing[0]}: "
+            "run the evaluation again"
+        )
+    rows: list[dict[str, Any]] = []
+    cells: list[Cell] = []
+    for model in study.models:
+        for decoding in study.evaluation.decoding:
+            for benchmark in study.benchmarks:
+                questions: dict[str, list[str]] = {}
+                for method in study.methods:
+                    of_method = []
+                    for seed in study.seeds:
+                        key = (model, method, seed, decoding, benchmark)
+                        of_method.append(_read(study, key, paths[key]))
+                        questions[f"{method}, seed {seed}"] = [row["question_id"] for row in of_method[-1]]
+                        rows += of_method[-1]
+                    cells.append(_cell(study, of_method))
+                _check_same(questions, f"{model}, {decoding}, {benchmark}")
+    _write(pa.Table.from_pylist(rows), scores_out)
+    _write(pa.Table.from_pylist(list(aggregates.aggregate(study, cells)), schema=aggregates.SCHEMA), metrics_out)
+
+
+def record_paths(study: Study, eval_dir: Path) -> dict[tuple[str, str, int, str, str], Path]:
+    """Every record file of the study by (model, method, seed, decoding, benchmark)."""
+    return {
+        (model, method, seed, decoding, benchmark): eval_dir
+        / model
+        / method
+        / f"seed{seed}"
+        / f"{benchmark}.{decoding}.jsonl.gz"
+        for model in study.models
+        for method in study.methods
+        for seed in study.seeds
+        for decoding in study.evaluation.decoding
+        for benchmark in study.benchmarks
+    }
+
+
+def _read(study: Study, key: tuple[str, str, int, str, str], path: Path) -> list[dict[str, Any]]:
+    expected = dict(zip(TAGS, (study.name, *key), strict=True))
+    rows = []
+    for record in read_records(path):
+        found = {tag: record.tags.get(tag) for tag in TAGS}
+        if found != expected:
+            raise ValueError(f"{path}: a record is tagged {found}, but the file's place says {expected}")
+        try:
+            row = score_row(record, study.methods[key[1]].episodes)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        rows.append({**{tag: expected[tag] for tag in TAGS[1:]}, **row})
+    if not rows:
+        raise ValueError(f"{path}: holds no record: evaluate it again")
+    rows.sort(key=lambda row: row["question_id"])
+    return rows
+
+
+def _check_same(questions: dict[str, list[str]], where: str) -> None:
+    (first, expected), *others = questions.items()
+    if len(set(expected)) != len(expected):
+        raise ValueError(f"{where}: {first} answers a question twice")
+    for name, found in others:
+        if found != expected:
+            odd = sorted(set(expected) ^ set(found))[:3]
+            raise ValueError(
+                f"{where}: {name} has {len(found)} questions, {first} has {len(expected)}; they differ at {odd}"
+            )
+
+
+def _cell(study: Study, of_method: list[list[dict[str, Any]]]) -> Cell:
+    first = of_method[0][0]
+    measured = [[list(_measures(row)) for row in rows] for rows in of_method]
+    names = [name for name, _ in measured[0][0]]
+    values_SQK = np.array([[[value for _, value in pairs] for pairs in rows] for rows in measured])
+    return Cell(first["model"], first["method"], first["decoding"], first["benchmark"], names, values_SQK)
+
+
+def _measures(row: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
+    """((metric, episode), value) of one question."""
+    for name in SCORES:
+        yield from (((name, str(index)), value) for index, value in enumerate(row[name], 1))
+        yield from (((name, which), row[f"{name}_{which}"]) for which in ("last_valid", "last", "best"))
+    for name in ("corrected", "corrupted", "kept"):
+        yield from (((name, str(index)), value) for index, value in enumerate(row[name], 2))
+    for name in COUNTS:
+        yield from (((name, str(index)), value) for index, value in enumerate(row[name], 1))
+        yield (name, "all"), sum(row[name])
+    for name in ("total_tokens", "invalid_actions", "search_failures"):
+        yield (name, "all"), row[name]
+    yield from (((f"stop_{reason}", "all"), float(row["stop"] == reason)) for reason in StopReason)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    pq.write_table(table, part, compression="zstd")
+    part.replace(path)

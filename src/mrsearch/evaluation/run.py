@@ -1,0 +1,208 @@
+"""One method's evaluation: every benchmark under every decoding, recorded question by question."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsearch.agent.baselines import run_procedure
+from mrsearch.agent.batch import run_batch
+from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.meta_episode import AgentSpec
+from mrsearch.agent.questions import read_questions
+from mrsearch.agent.records import MetaEpisode, Question, write_records
+from mrsearch.config import Study, digest
+from mrsearch.config.protocol import Decoding
+from mrsearch.evaluation.scores import score_record
+
+if TYPE_CHECKING:
+    from mrsearch.agent.ports import SearchEngine
+    from mrsearch.policy.torch_policy import TorchPolicy
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    study: Study,
+    model: str,
+    method: str,
+    seed: int,
+    *,
+    policy: Path,
+    questions: Path,
+    corpus: Path,
+    indexes: Path,
+    endpoint: Path | None,
+    out: Path,
+    cache: Path,
+) -> None:
+    """Write `out/<benchmark>.<decoding>.jsonl.gz`, a record per question with its scores, and `out/run.json`.
+
+    `policy` is a Hugging Face folder, `questions` holds <benchmark>.parquet, `corpus` and `indexes` are the
+    retriever's, `endpoint` tells where a served one is. Files finished before an interruption are taken from `cache`,
+    which is removed at the end. Records depend on the seed alone; times stand only in run.json.
+
+    Raises ValueError when searches fail more often than `retrieval.client.max_failure_rate` allows, or when questions
+    and records do not match.
+    """
+    from mrsearch.policy.torch_policy import TorchPolicy
+    from mrsearch.retrieval.engine import open_engine
+
+    started = time.monotonic()
+    key = _inputs_key(study, model, method, seed, policy, questions, indexes)
+    files = {(b, d): cache / key / f"{b}.{d}.jsonl.gz" for b in study.benchmarks for d in study.evaluation.decoding}
+    todo = {place: path for place, path in files.items() if not path.is_file()}
+    log.info("%s: %d of %d record files to make", method, len(todo), len(files))
+    if todo:
+        _forget_others(cache, key)
+        asked = {benchmark: read_questions(questions / f"{benchmark}.parquet") for benchmark in study.benchmarks}
+        torch_policy = TorchPolicy.load(policy)
+        with _opened(open_engine(study, corpus, indexes, endpoint)) as engine:
+            runner = _Runner(study, model, method, seed, torch_policy, engine)
+            asyncio.run(runner.run_all(todo, asked))
+    _publish(files, out, {"study": study.name, "model": model, "method": method, "seed": seed}, started)
+    shutil.rmtree(cache, ignore_errors=True)
+
+
+class _Runner:
+    """One policy and one engine, and the files they make."""
+
+    def __init__(
+        self, study: Study, model: str, method: str, seed: int, policy: TorchPolicy, engine: SearchEngine
+    ) -> None:
+        self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
+        self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
+        self.spec = AgentSpec.of(study, method)
+        self.dialogue = Dialogue(policy.tokenizer, study.protocol)
+
+    async def run_all(self, todo: Mapping[tuple[str, str], Path], asked: Mapping[str, Sequence[Question]]) -> None:
+        """Make every (benchmark, decoding) file of `todo`, one after the other."""
+        for (benchmark, decoding), path in todo.items():
+            await self._run(benchmark, decoding, asked[benchmark], path)
+
+    async def _run(self, benchmark: str, decoding: str, questions: Sequence[Question], path: Path) -> None:
+        """Answer the questions and write their records, and beside them what the answers cost."""
+        started = time.monotonic()
+        records = await self._answer(benchmark, self.study.evaluation.decoding[decoding], decoding, questions)
+        failures = self._check(records, questions, f"{benchmark}, {decoding}")
+        for record in records:
+            place = {"decoding": decoding, "benchmark": benchmark}
+            record.tags = {**record.tags, **self.tags, **place, "scores": score_record(record)}
+        seconds = time.monotonic() - started
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_json(_cost(path), {"questions": len(records), "seconds": seconds, "search_failures": failures})
+        write_records(path, records)
+        log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
+
+    async def _answer(
+        self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question]
+    ) -> list[MetaEpisode]:
+        jobs = []
+        for question in questions:
+            request_id = f"{benchmark}/{name}/{question.id}"
+            start = functools.partial(
+                run_procedure,
+                question,
+                self.policy,
+                self.engine,
+                self.spec,
+                self.dialogue,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seed=self.seed,
+                request_id=request_id,
+            )
+            jobs.append((request_id, start))
+        return await run_batch(jobs, self.policy, self.study.evaluation.concurrency)
+
+    def _check(self, records: Sequence[MetaEpisode], questions: Sequence[Question], where: str) -> int:
+        """The number of failed searches, after making sure that nothing is missing and failures are rare."""
+        if [record.question.id for record in records] != [question.id for question in questions]:
+            raise ValueError(
+                f"{where}: {len(records)} records answer {len(questions)} questions: the evaluation is incomplete"
+            )
+        failures = sum(record.search_failures for record in records)
+        searches = sum(episode.searches for record in records for episode in record.episodes)
+        allowed = self.study.retrieval.client.max_failure_rate
+        if failures > allowed * max(searches, 1):
+            raise ValueError(
+                f"{where}: {failures} of {searches} searches failed, more than retrieval.client.max_failure_rate "
+                f"({allowed}) allows: look at the retriever's log, then run again"
+            )
+        return failures
+
+
+def _inputs_key(study: Study, model: str, method: str, seed: int, policy: Path, questions: Path, indexes: Path) -> str:
+    """Digest of everything that decides the records, so that no file of another run is taken for this one's."""
+    described = [
+        digest(study.protocol, study.retrieval, study.methods[method], model, method, seed),
+        digest(study.name),
+    ]
+    described += [digest(name, decoding) for name, decoding in study.evaluation.decoding.items()]
+    described += [digest(study.models[model]), str(study.evaluation.concurrency)]
+    hashed = [path for path in sorted(policy.rglob("*")) if path.is_file()]
+    hashed += [questions / f"{benchmark}.parquet" for benchmark in study.benchmarks]
+    hashed += sorted(indexes.rglob("index.json"))
+    for path in hashed:
+        with path.open("rb") as file:
+            described.append(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}")
+    return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
+
+
+def _forget_others(cache: Path, key: str) -> None:
+    for other in cache.glob("*"):
+        if other.name != key:
+            shutil.rmtree(other)
+
+
+@contextmanager
+def _opened(engine: Any) -> Iterator[SearchEngine]:
+    """The engine, closed afterwards where it can be."""
+    try:
+        yield engine
+    finally:
+        close = getattr(engine, "close", None)
+        if close:
+            close()
+
+
+def _cost(records: Path) -> Path:
+    return records.with_name(records.name.removesuffix(".jsonl.gz") + ".cost.json")
+
+
+def _publish(files: Mapping[tuple[str, str], Path], out: Path, summary: dict[str, Any], started: float) -> None:
+    """Every record file in `out`, and run.json with what each part cost."""
+    out.mkdir(parents=True, exist_ok=True)
+    parts = {
+        f"{benchmark}.{decoding}": json.loads(_cost(path).read_text()) for (benchmark, decoding), path in files.items()
+    }
+    for path in files.values():
+        _place(path, out / path.name)
+    _write_json(out / "run.json", {**summary, "parts": parts, "seconds": time.monotonic() - started})
+
+
+def _place(source: Path, target: Path) -> None:
+    """`source` at `target`, at once: a link to the same bytes where the disk allows it, else a copy."""
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    part.replace(path)

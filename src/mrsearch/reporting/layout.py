@@ -1,0 +1,165 @@
+"""A table as data: cells with their marks, written as Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Mark(StrEnum):
+    """How a cell stands out."""
+
+    none = "none"
+    best = "best"
+    """Bold."""
+    second = "second"
+    """Underlined."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """What one cell shows."""
+
+    text: str
+    mark: Mark = Mark.none
+    suffix: str = ""
+    """Follows the text unmarked: a sign of significance."""
+
+
+@dataclass(slots=True)
+class Block:
+    """Rows that are compared with each other, under one title."""
+
+    title: str
+    rows: list[list[TableCell]] = field(default_factory=list)
+    closing: list[list[TableCell]] = field(default_factory=list)
+    """Rows below a rule, such as n."""
+
+
+@dataclass(slots=True)
+class Table:
+    """A titled table; the first column names rows, the others hold numbers."""
+
+    name: str
+    caption: str
+    header: list[str]
+    blocks: list[Block]
+    notes: list[str]
+
+
+def number(value: float, scale: float = 1.0, digits: int = 1, sign: bool = False) -> str:
+    """A number for a reader; an undefined one is a dash, an unbounded one the sign of infinity."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    text = f"{value * scale:{'+' if sign else ''}.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0.0 and text.startswith("-") else text
+
+
+def mark_best(texts: Sequence[str]) -> list[Mark]:
+    """Best and second best among shown numbers; equal shown numbers share their mark, one number alone gets none."""
+    values = [None if text in ("", "–", "∞") else float(text) for text in texts]
+    ranked = sorted({value for value in values if value is not None}, reverse=True)
+    if len(ranked) < 2:
+        return [Mark.none] * len(texts)
+    marks = {ranked[0]: Mark.best, ranked[1]: Mark.second}
+    return [Mark.none if value is None else marks.get(value, Mark.none) for value in values]
+
+
+def to_markdown(table: Table) -> str:
+    """GitHub's Markdown; best in bold, second underlined."""
+    lines = [f"# {_md(table.caption)}", ""]
+    for block in table.blocks:
+        lines += [f"## {_md(block.title)}", ""] if block.title else []
+        lines.append("| " + " | ".join(_md(name) for name in table.header) + " |")
+        lines.append("| --- |" + " ---: |" * (len(table.header) - 1))
+        lines += ["| " + " | ".join(_md_cell(cell) for cell in row) + " |" for row in block.rows + block.closing]
+        lines.append("")
+    lines += [f"- {_md(note)}" for note in table.notes]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A table environment; needs the package booktabs, and graphicx to fit it to the line."""
+    columns = len(table.header)
+    lines = [
+        "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
+        "\\begin{table}[t]",
+        "\\centering",
+        f"\\caption{{{_tex(table.caption)}}}",
+        f"\\label{{tab:{table.name}}}",
+        "\\resizebox{\\linewidth}{!}{%",
+        f"\\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
+        "\\toprule",
+        " & ".join(_tex(name) for name in table.header) + " \\\\",
+    ]
+    for block in table.blocks:
+        lines.append("\\midrule")
+        if block.title:
+            lines += [f"\\multicolumn{{{columns}}}{{l}}{{\\textit{{{_tex(block.title)}}}}} \\\\", "\\midrule"]
+        lines += [" & ".join(_tex_cell(cell) for cell in row) + " \\\\" for row in block.rows]
+        if block.closing:
+            lines.append("\\midrule")
+            lines += [" & ".join(_tex_cell(cell) for cell in row) + " \\\\" for row in block.closing]
+    lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip", "\\begin{minipage}{\\linewidth}\\footnotesize"]
+    lines += [_tex(note) + "\\par" for note in table.notes]
+    lines += ["\\end{minipage}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    part.replace(path)
+
+
+def _md(text: str) -> str:
+    for sign in "\\`*_|<>[]":
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("\n", " ")
+
+
+def _md_cell(cell: TableCell) -> str:
+    text = _md(cell.text)
+    text = {Mark.best: f"**{text}**", Mark.second: f"<u>{text}</u>", Mark.none: text}[cell.mark]
+    return text + _md(cell.suffix)
+
+
+_TEX = str.maketrans(
+    {
+        "\\": "\\textbackslash{}",
+        "{": "\\{",
+        "}": "\\}",
+        "&": "\\&",
+        "%": "\\%",
+        "$": "\\$",
+        "#": "\\#",
+        "_": "\\_",
+        "~": "\\textasciitilde{}",
+        "^": "\\textasciicircum{}",
+        "<": "\\textless{}",
+        ">": "\\textgreater{}",
+        "–": "--",
+        "∞": "$\\infty$",
+        "±": "$\\pm$",
+        "γ": "$\\gamma$",
+        "→": "$\\rightarrow$",
+        "\n": " ",
+    }
+)
+
+
+def _tex(text: str) -> str:
+    return text.translate(_TEX)
+
+
+def _tex_cell(cell: TableCell) -> str:
+    text = _tex(cell.text)
+    text = {Mark.best: f"\\textbf{{{text}}}", Mark.second: f"\\underline{{{text}}}", Mark.none: text}[cell.mark]
+    return text + (f"\\textsuperscript{{{_tex(cell.suffix)}}}" if cell.suffix else "")
