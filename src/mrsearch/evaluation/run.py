@@ -10,8 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,8 @@ from mrsearch.config.protocol import Decoding
 from mrsearch.evaluation.scores import score_record
 
 if TYPE_CHECKING:
-    from mrsearch.agent.ports import SearchEngine
     from mrsearch.policy.torch_policy import TorchPolicy
+    from mrsearch.retrieval.engine import OpenEngine
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +65,9 @@ def evaluate(
     if todo:
         _forget_others(cache, key)
         asked = {benchmark: read_questions(questions / f"{benchmark}.parquet") for benchmark in study.benchmarks}
-        torch_policy = TorchPolicy.load(policy)
-        with _opened(open_engine(study, corpus, indexes, endpoint)) as engine:
-            runner = _Runner(study, model, method, seed, torch_policy, engine)
-            asyncio.run(runner.run_all(todo, asked))
+        engine = open_engine(study, corpus, indexes, endpoint)
+        runner = _Runner(study, model, method, seed, TorchPolicy.load(policy), engine)
+        asyncio.run(runner.run_all(todo, asked))
     _publish(files, out, {"study": study.name, "model": model, "method": method, "seed": seed}, started)
     shutil.rmtree(cache, ignore_errors=True)
 
@@ -78,7 +76,7 @@ class _Runner:
     """One policy and one engine, and the files they make."""
 
     def __init__(
-        self, study: Study, model: str, method: str, seed: int, policy: TorchPolicy, engine: SearchEngine
+        self, study: Study, model: str, method: str, seed: int, policy: TorchPolicy, engine: OpenEngine
     ) -> None:
         self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
         self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
@@ -86,9 +84,12 @@ class _Runner:
         self.dialogue = Dialogue(policy.tokenizer, study.protocol)
 
     async def run_all(self, todo: Mapping[tuple[str, str], Path], asked: Mapping[str, Sequence[Question]]) -> None:
-        """Make every (benchmark, decoding) file of `todo`, one after the other."""
-        for (benchmark, decoding), path in todo.items():
-            await self._run(benchmark, decoding, asked[benchmark], path)
+        """Make every (benchmark, decoding) file of `todo`, one after the other, and close the engine."""
+        try:
+            for (benchmark, decoding), path in todo.items():
+                await self._run(benchmark, decoding, asked[benchmark], path)
+        finally:
+            await self.engine.aclose()
 
     async def _run(self, benchmark: str, decoding: str, questions: Sequence[Question], path: Path) -> None:
         """Answer the questions and write their records, and beside them what the answers cost."""
@@ -163,17 +164,6 @@ def _forget_others(cache: Path, key: str) -> None:
     for other in cache.glob("*"):
         if other.name != key:
             shutil.rmtree(other)
-
-
-@contextmanager
-def _opened(engine: Any) -> Iterator[SearchEngine]:
-    """The engine, closed afterwards where it can be."""
-    try:
-        yield engine
-    finally:
-        close = getattr(engine, "close", None)
-        if close:
-            close()
 
 
 def _cost(records: Path) -> Path:

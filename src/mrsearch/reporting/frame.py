@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,23 +12,32 @@ from mrsearch.config import Study
 KEY = ["model", "decoding", "seed", "method", "benchmark", "metric", "episode", "reference"]
 
 
+class Value(NamedTuple):
+    """One estimate: value with its interval, questions and seeds behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+
+
 class Metrics:
     """The tidy rows of a study, looked up by what they measure."""
 
     def __init__(self, study: Study, path: Path) -> None:
         self.study = study
-        self.frame = pd.read_parquet(path)
-        if self.frame.empty:
-            raise ValueError(f"{path}: holds no rows: make the metrics again")
-        repeated = self.frame[self.frame.duplicated(KEY)]
-        if len(repeated):
-            raise ValueError(
-                f"{path}: {len(repeated)} rows appear twice, the first is {repeated.iloc[0][KEY].tolist()}"
-            )
-        self._rows = self.frame.set_index(KEY).sort_index()
         self._path = path
+        frame = pd.read_parquet(path)
+        keys = frame[KEY].itertuples(index=False, name=None)
+        values = frame[list(Value._fields)].itertuples(index=False, name=None)
+        self._values = {key: Value(*value) for key, value in zip(keys, values, strict=True)}
+        if not self._values:
+            raise ValueError(f"{path}: holds no rows: make the metrics again")
+        if len(self._values) != len(frame):
+            raise ValueError(f"{path}: {len(frame) - len(self._values)} rows appear twice: make the metrics again")
 
-    def row(
+    def at(
         self,
         model: str,
         decoding: str,
@@ -37,15 +47,13 @@ class Metrics:
         episode: str,
         reference: str = "",
         seed: str = "all",
-    ) -> pd.Series:
-        """value, low, high, n and seeds of one cell; ValueError when the file lacks it."""
+    ) -> Value:
+        """One estimate; ValueError when the file lacks it."""
         key = (model, decoding, seed, method, benchmark, metric, episode, reference)
-        try:
-            return self._rows.loc[key]
-        except KeyError:
-            raise ValueError(
-                f"{self._path}: no row for {dict(zip(KEY, key, strict=True))}: make the metrics again"
-            ) from None
+        if key not in self._values:
+            place = dict(zip(KEY, key, strict=True))
+            raise ValueError(f"{self._path}: no row for {place}: make the metrics again")
+        return self._values[key]
 
     @property
     def columns(self) -> list[str]:
@@ -69,3 +77,14 @@ def benchmark_label(study: Study, benchmark: str) -> str:
     if benchmark == "average":
         return "Avg"
     return study.benchmarks[benchmark].label or benchmark
+
+
+def learned(study: Study) -> list[str]:
+    """Methods whose policy was trained beyond supervised training: what improvement is about."""
+    found = []
+    for method in study.methods:
+        owner = study.policy_of(method)
+        training = None if owner == "base" else study.methods[owner].train
+        if training is not None and training.algorithm != "sft":
+            found.append(method)
+    return found

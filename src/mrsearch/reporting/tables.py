@@ -38,18 +38,20 @@ def write_tables(study: Study, metrics: Path, out: Path) -> None:
 
 def main_table_text(study: Study, metrics: Path) -> str:
     """The main table for a terminal, best in bold and second best underlined."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     table = main_table(Metrics(study, metrics))
     shown = io.StringIO()
-    console = Console(file=shown, force_terminal=True, color_system="standard", width=220)
+    console = Console(file=shown, force_terminal=True, color_system="standard", width=160)
     style = {Mark.best: "bold", Mark.second: "underline", Mark.none: ""}
     for block in table.blocks:
-        rich = RichTable(title=block.title, title_justify="left", title_style="bold")
+        rich = RichTable(title=block.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for index, name in enumerate(table.header):
-            rich.add_column(name, justify="right" if index else "left", no_wrap=True)
+            header = name if index == 0 else name.replace(" ", "\n", 1)
+            rich.add_column(header, justify="right" if index else "left", vertical="bottom")
         for row in block.rows:
             rich.add_row(*(Text.assemble((cell.text, style[cell.mark]), cell.suffix) for cell in row))
         rich.add_section()
@@ -67,7 +69,7 @@ def main_table(rows: Metrics) -> Table:
     baseline = method_label(study, study.report.baseline)
     level = f"{study.report.confidence:.0%}"
     header = ["Method", *(benchmark_label(study, name) for name in rows.columns)]
-    header += [f"vs {baseline} [{level} interval]", "Searches", "Tokens"]
+    header += [f"vs {baseline} ({level} interval)", "Searches", "Tokens"]
     blocks = [_main_block(rows, model, decoding) for decoding in rows.decodings for model in study.models]
     return Table("main", study.title or study.name, header, blocks, _notes(rows))
 
@@ -82,17 +84,17 @@ def main_rows(rows: Metrics) -> Iterable[dict[str, Any]]:
                 row: dict[str, Any] = {"model": model, "decoding": decoding, "method": method}
                 row["label"] = method_label(study, method)
                 for name in rows.columns:
-                    _put(row, name, rows.row(*place, name, "em", EPISODE))
+                    _put(row, name, rows.at(*place, name, "em", EPISODE))
                 if method != study.report.baseline:
-                    relative = rows.row(*place, "average", "em_relative", EPISODE, study.report.baseline)
+                    relative = rows.at(*place, "average", "em_relative", EPISODE, study.report.baseline)
                     _put(row, "relative_improvement", relative)
-                    row["p"] = rows.row(*place, "average", "em_p", EPISODE, study.report.baseline).value
+                    row["p"] = rows.at(*place, "average", "em_p", EPISODE, study.report.baseline).value
                 else:
                     row.update(dict.fromkeys(("relative_improvement", "relative_improvement_low"), ""))
                     row.update(dict.fromkeys(("relative_improvement_high", "p"), ""))
                 for metric in ("searches", "generated_tokens", "total_tokens"):
-                    row[metric] = rows.row(*place, "average", metric, "all").value
-                average = rows.row(*place, "average", "em", EPISODE)
+                    row[metric] = rows.at(*place, "average", metric, "all").value
+                average = rows.at(*place, "average", "em", EPISODE)
                 yield {**row, "n": int(average.n), "seeds": int(average.seeds)}
 
 
@@ -108,18 +110,18 @@ def episode_rows(rows: Metrics) -> Iterable[dict[str, Any]]:
                         row: dict[str, Any] = {"model": model, "decoding": decoding, "method": method}
                         row.update({"benchmark": name, "episode": episode})
                         for metric in ("em", "f1", "searches", "generated_tokens"):
-                            _put(row, metric, rows.row(*place, metric, str(episode)))
+                            _put(row, metric, rows.at(*place, metric, str(episode)))
                         for metric in ("corrected", "corrupted", "kept"):
-                            change = rows.row(*place, metric, str(episode)) if episode > 1 else None
+                            change = rows.at(*place, metric, str(episode)) if episode > 1 else None
                             row[metric] = "" if change is None else change.value
-                        em = rows.row(*place, "em", str(episode))
+                        em = rows.at(*place, "em", str(episode))
                         yield {**row, "n": int(em.n), "seeds": int(em.seeds)}
 
 
 def _main_block(rows: Metrics, model: str, decoding: str) -> Block:
     study = rows.study
     columns = {
-        name: [rows.row(model, decoding, method, name, "em", EPISODE) for method in study.methods]
+        name: [rows.at(model, decoding, method, name, "em", EPISODE) for method in study.methods]
         for name in rows.columns
     }
     texts = {name: [number(cell.value, 100) for cell in cells] for name, cells in columns.items()}
@@ -131,7 +133,7 @@ def _main_block(rows: Metrics, model: str, decoding: str) -> Block:
             cells.append(TableCell(texts[name][index], marks[name][index], _sign(rows, model, decoding, method, name)))
         cells.append(TableCell(_relative(rows, model, decoding, method)))
         for metric in ("searches", "total_tokens"):
-            value = rows.row(model, decoding, method, "average", metric, "all").value
+            value = rows.at(model, decoding, method, "average", metric, "all").value
             cells.append(TableCell(number(value, digits=1 if metric == "searches" else 0)))
         block.rows.append(cells)
     counts = [TableCell(str(int(columns[name][0].n))) for name in rows.columns]
@@ -145,7 +147,7 @@ def _sign(rows: Metrics, model: str, decoding: str, method: str, benchmark: str)
     if method == baseline:
         return ""
     metric = "em_p" if benchmark == "average" else "em_p_holm"
-    p_value = rows.row(model, decoding, method, benchmark, metric, EPISODE, baseline).value
+    p_value = rows.at(model, decoding, method, benchmark, metric, EPISODE, baseline).value
     return "†" if p_value < SIGNIFICANT else ""
 
 
@@ -153,7 +155,7 @@ def _relative(rows: Metrics, model: str, decoding: str, method: str) -> str:
     baseline = rows.study.report.baseline
     if method == baseline:
         return ""
-    cell = rows.row(model, decoding, method, "average", "em_relative", EPISODE, baseline)
+    cell = rows.at(model, decoding, method, "average", "em_relative", EPISODE, baseline)
     shown = [number(value, 100, 1, sign=True) for value in (cell.value, cell.low, cell.high)]
     return shown[0] if shown[0] == "–" else f"{shown[0]} % [{shown[1]}, {shown[2]}]"
 
@@ -163,22 +165,21 @@ def _notes(rows: Metrics) -> list[str]:
     baseline = method_label(study, study.report.baseline)
     outside = [benchmark_label(study, name) for name, benchmark in study.benchmarks.items() if not benchmark.average]
     seeds = ", ".join(map(str, study.seeds))
-    notes = [
+    if len(study.seeds) > 1:
+        about_seeds = ", and a Student t term for the spread between seeds."
+    else:
+        about_seeds = "; one seed, so they say nothing about other seeds."
+    return [
         "EM (%) of the last valid answer: the last episode that gave one, 0 where none did. Best in bold, second "
         "underlined.",
         "Avg is the unweighted mean over the benchmarks" + (f" but {', '.join(outside)}." if outside else "."),
         f"Intervals: {study.report.bootstrap_samples} bootstrap samples of questions, each with all its seeds"
-        + (
-            ", and a Student t term for the spread between seeds."
-            if len(study.seeds) > 1
-            else "; one seed, so nothing is known about other seeds."
-        ),
+        + about_seeds,
         f"† differs from {baseline} at p < {SIGNIFICANT} (sign-flip permutation over questions, Holm over benchmarks; "
         "Avg uncorrected). The test holds for the trained seeds.",
         "Searches and tokens (prompt, generated and observed) are means per question.",
         f"Study {study.name}, seeds {seeds}, protocol {digest(study.protocol)}.",
     ]
-    return notes
 
 
 def _put(row: dict[str, Any], name: str, cell: Any) -> None:

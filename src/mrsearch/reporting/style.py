@@ -1,0 +1,102 @@
+"""One look for every figure: paper column width, colours for all eyes, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsearch.config import Study
+from mrsearch.reporting.frame import learned
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+COLUMN = 3.35
+"""Width of a paper's column, in inches."""
+PAGE = 6.9
+"""Width of a paper's two columns, in inches."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
+"""Okabe and Ito's palette, told apart by colour-blind eyes."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (3, 3)))
+"""Markers and dashes tell methods apart in grey."""
+
+SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.0,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.0,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mrsearch",
+    "savefig.dpi": 300,
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib in our style, without a screen; whatever was set before comes back."""
+    import matplotlib
+
+    matplotlib.use("agg", force=True)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
+        yield
+
+
+def look(study: Study) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dash of each method; a study keeps them through all its figures.
+
+    Trained methods come first, the latest in the study first of all, so that they get the plainest lines.
+    """
+    trained = learned(study)
+    order = [*reversed(trained), *(method for method in study.methods if method not in trained)]
+    return {
+        method: {
+            "color": COLORS[index % len(COLORS)],
+            "marker": MARKERS[index % len(MARKERS)],
+            "linestyle": DASHES[index % len(DASHES)],
+        }
+        for index, method in enumerate(order)
+    }
+
+
+def save(figure: Figure, data: pd.DataFrame, out: Path, name: str) -> None:
+    """Write name.{pdf,svg,png} and name.csv with what was drawn; no dates, so equal data give equal bytes."""
+    import matplotlib.pyplot as plt
+
+    out.mkdir(parents=True, exist_ok=True)
+    metadata: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": "mrsearch"},
+        "svg": {"Date": None, "Creator": "mrsearch"},
+        "png": {"Software": None},
+    }
+    for kind, fields in metadata.items():
+        part = out / f"{name}.{kind}.part"
+        figure.savefig(part, format=kind, metadata=fields)
+        part.replace(out / f"{name}.{kind}")
+    plt.close(figure)
+    part = out / f"{name}.csv.part"
+    data.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
+    part.replace(out / f"{name}.csv")

@@ -1,0 +1,92 @@
+"""Training curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mrsearch.config import Study
+from mrsearch.reporting import style
+from mrsearch.reporting.frame import method_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANELS = {
+    "em": "EM of the last episode (%)",
+    "searches": "Searches",
+    "generated_tokens": "Generated tokens",
+    "nll": "Negative log-likelihood",
+}
+"""What the log's keys are called; searches and tokens are means per meta-episode."""
+SMOOTHING = 5
+"""Steps of the running mean."""
+
+
+def training_curves(study: Study, models_dir: Path, out: Path) -> None:
+    """Draw reward, searches, length and negative log-likelihood against the training step, seeds as a band.
+
+    Raises ValueError when a trained method lacks its log, or the log a value.
+    """
+    import matplotlib.pyplot as plt
+
+    methods = [name for name, method in study.methods.items() if method.train and method.train.algorithm != "sft"]
+    data = read_logs(study, methods, models_dir)
+    looks = style.look(study)
+    rows = len(study.models)
+    figure, panels = plt.subplots(2 * rows, 2, figsize=(style.COLUMN, 0.4 + rows * 2.9), sharex=True, squeeze=False)
+    for index, model in enumerate(study.models):
+        axes_of_model = panels[2 * index : 2 * index + 2].ravel()
+        for axes, (key, title) in zip(axes_of_model, PANELS.items(), strict=True):
+            axes.set_title(f"{model}: {title}" if rows > 1 else title)
+            for method in methods:
+                of_method = data[(data.model == model) & (data.method == method)]
+                _curve(axes, of_method, key, method_label(study, method), looks[method])
+            axes.set_ylim(bottom=0)
+    for axes in panels[-1]:
+        axes.set_xlabel("Training step")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    if not methods:
+        figure.suptitle("No method of this study is trained by reinforcement", fontsize=7)
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
+    style.save(figure, data, out, "training")
+
+
+def read_logs(study: Study, methods: list[str], models_dir: Path) -> pd.DataFrame:
+    """A row per model, method, seed and step; `em` is the last episode's."""
+    listed: list[dict[str, Any]] = []
+    for model in study.models:
+        for method in methods:
+            for seed in study.seeds:
+                path = models_dir / model / method / f"seed{seed}" / "train.jsonl"
+                if not path.is_file():
+                    raise ValueError(f"{path} is missing: train {method} again")
+                place = {"model": model, "method": method, "seed": seed}
+                listed += [{**place, **row} for row in _read_log(path)]
+    return pd.DataFrame(listed, columns=["model", "method", "seed", "step", *PANELS])
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            raw = json.loads(line)
+            rows.append({"step": raw["step"], **{key: raw[key] for key in PANELS}, "em": raw["em"][-1]})
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: not a step of a training log: {error!r}") from error
+    return rows
+
+
+def _curve(axes: Axes, data: pd.DataFrame, key: str, label: str, look: dict[str, Any]) -> None:
+    """The running mean over steps, averaged over seeds; the band spans the seeds."""
+    if data.empty:
+        return
+    wide = data.pivot(index="step", columns="seed", values=key).astype(float)
+    wide = (wide * (100 if key == "em" else 1)).rolling(SMOOTHING, min_periods=1).mean()
+    axes.plot(wide.index, wide.mean(axis=1), label=label, color=look["color"], linestyle=look["linestyle"])
+    if wide.shape[1] > 1:
+        axes.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=look["color"], alpha=0.18, linewidth=0)
