@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from mrsearch.config.base import Model, Name
 
@@ -29,6 +29,22 @@ class Encoder(Model):
     """Arithmetic of the encoder."""
     batch_size: PositiveInt = 64
     """Texts in one forward pass."""
+    title_repeats: PositiveInt | None = None
+    """How often the title stands before the text when a passage is encoded, so that passages about an entity win over
+    passages that mention it; null is 3 for bow and 1 for the others."""
+
+    @property
+    def titles(self) -> int:
+        """The resolved `title_repeats`."""
+        return self.title_repeats or (3 if self.kind == "bow" else 1)
+
+    @model_validator(mode="after")
+    def _path_fits_kind(self) -> Encoder:
+        if self.kind in ("folder", "hub") and not self.path:
+            raise ValueError(f"encoder.path is missing: kind {self.kind} needs it")
+        if self.kind == "hub" and not self.revision:
+            raise ValueError("encoder.revision is missing: kind hub needs a pinned commit")
+        return self
 
 
 class DenseRetriever(Model):
@@ -81,7 +97,7 @@ class Service(Model):
     """How searches reach the retriever, and how long it is kept."""
 
     mode: Literal["in_process", "http"] = "in_process"
-    """in_process: every job opens the index itself (small indexes); http: one server, started and stopped by the DAG."""
+    """in_process: every job opens the index itself (small indexes); http: one server that the DAG starts and stops."""
     host: str = "127.0.0.1"
     """Address the server binds; anything but loopback makes it ask for a bearer token."""
     port: NonNegativeInt = Field(0, le=65535)
@@ -98,6 +114,8 @@ class Service(Model):
     """Longest query accepted."""
     max_topk: PositiveInt = 100
     """Largest topk accepted."""
+    max_body_bytes: PositiveInt = 16_777_216
+    """Largest request body accepted."""
     cache_entries: NonNegativeInt = 100_000
     """Query results kept; 0 turns the cache off."""
 

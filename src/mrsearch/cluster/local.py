@@ -1,0 +1,61 @@
+"""Jobs as processes of this machine, each in a session of its own, so that they outlive who started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+GRACE_SECONDS = 15.0
+"""Between SIGTERM and SIGKILL."""
+
+
+class LocalLauncher:
+    """A job's id is `<pid>-<start time>`: a later process with the same pid is not mistaken for it."""
+
+    def submit(self, command: Sequence[str], name: str, log: Path) -> str:
+        """Start the command in a new session."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        return f"{process.pid}-{psutil.Process(process.pid).create_time():.2f}"
+
+    def active(self, job_id: str) -> bool:
+        """Whether that very process still runs."""
+        return self._process(job_id) is not None
+
+    def queued(self, job_id: str) -> bool:
+        """Never: a process starts at once."""
+        return False
+
+    def cancel(self, job_id: str) -> None:
+        """SIGTERM to the process, SIGKILL to its whole session when it does not end in time."""
+        process = self._process(job_id)
+        if process is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+            try:
+                process.wait(GRACE_SECONDS)
+            except psutil.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(GRACE_SECONDS)
+
+    @staticmethod
+    def _process(job_id: str) -> psutil.Process | None:
+        pid, _, created = job_id.partition("-")
+        try:
+            process = psutil.Process(int(pid))
+            if abs(process.create_time() - float(created)) > 0.02 or process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            return process
+        except psutil.NoSuchProcess:
+            return None

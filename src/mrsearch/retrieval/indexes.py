@@ -1,0 +1,40 @@
+"""Building and opening a study's indexes, whatever their kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mrsearch.config.study import Study
+from mrsearch.retrieval import dense
+from mrsearch.retrieval.atomic import atomic_folder
+from mrsearch.retrieval.manifest import write_manifest
+from mrsearch.retrieval.passages import PassageStore
+from mrsearch.retrieval.ranking import Searcher
+
+
+def build_index(study: Study, retriever_name: str, corpus: Path, out: Path) -> None:
+    """Build the index of one retriever of the study from the passage store `corpus` into the folder `out`, whole or
+    not at all."""
+    config = _retriever(study, retriever_name)
+    store = PassageStore(corpus)
+    with atomic_folder(out) as part:
+        if config.kind == "dense":
+            facts = dense.build_dense(config, store, part)
+        else:
+            raise ValueError(f"retrieval.retrievers.{retriever_name}: kind {config.kind} has no index of its own")
+        write_manifest(part, retriever_name, config, store, **facts)
+
+
+def open_searcher(study: Study, retriever_name: str, store: PassageStore, indexes: Path) -> Searcher:
+    """The searcher of one retriever; `indexes` holds one folder per retriever name."""
+    config = _retriever(study, retriever_name)
+    if config.kind == "dense":
+        return dense.open_dense(retriever_name, config, store, indexes / retriever_name)
+    raise ValueError(f"retrieval.retrievers.{retriever_name}: kind {config.kind} cannot be opened")
+
+
+def _retriever(study: Study, name: str):  # type: ignore[no-untyped-def]
+    known = study.retrieval.retrievers
+    if name not in known:
+        raise ValueError(f"retriever ({name!r}) is not in retrieval.retrievers: known are {', '.join(sorted(known))}")
+    return known[name]

@@ -1,0 +1,165 @@
+"""The retrieval server: Search-R1's `/retrieve`, a health check that searches, and Prometheus metrics."""
+
+# Annotations stay objects here: FastAPI reads the request model, which is made per application.
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from mrsearch.config.retrieval import Service
+from mrsearch.data.corpus import format_contents
+from mrsearch.retrieval.batching import Batcher, QueueFullError
+from mrsearch.retrieval.limits import BodyLimit
+from mrsearch.retrieval.metrics import Metrics
+from mrsearch.retrieval.passages import PassageStore
+from mrsearch.retrieval.ranking import Ranking, Searcher
+
+RETRY_AFTER_SECONDS = 1
+
+
+class Document(BaseModel):
+    """A passage as Search-R1 sends it: the first line of `contents` is its title, in double quotes."""
+
+    id: str
+    contents: str
+
+
+class ScoredDocument(BaseModel):
+    """A passage and its score (larger is better)."""
+
+    document: Document
+    score: float
+
+
+class RetrieveAnswer(BaseModel):
+    """One list per query, best first: documents with scores, or documents alone, as asked."""
+
+    result: list[list[ScoredDocument]] | list[list[Document]]
+
+
+class Health(BaseModel):
+    """A server that has just answered a query."""
+
+    status: str
+    boot: str
+    passages: int
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: Any
+
+
+def create_app(
+    store: PassageStore,
+    searcher: Searcher,
+    service: Service,
+    topk: int,
+    boot: str = "",
+    bearer: str | None = None,
+    on_request: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The application.
+
+    topk: what a request without one gets; boot: this process's identity, told by `/health`; bearer: secret that every
+    request must carry; on_request: called for every search.
+    """
+    batcher = Batcher(searcher, service.cache_entries, service.max_queue, threaded=True)
+    metrics = Metrics(batcher)
+    app = FastAPI(
+        title="mrsearch retriever",
+        summary="Passages for queries",
+        dependencies=[Depends(_guard(bearer))],
+        responses={401: {"model": Problem, "description": "The bearer token is missing or wrong"}} if bearer else {},
+        on_shutdown=[batcher.close],
+    )
+    app.add_middleware(BodyLimit, limit=service.max_body_bytes)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.middleware("http")(metrics.middleware)
+    probe = store[0].title or store[0].text
+    request_type = _request_model(service, topk)
+
+    @app.post("/retrieve", response_model=RetrieveAnswer, responses=_REFUSALS)
+    async def retrieve(request: request_type) -> Response:  # type: ignore[valid-type]
+        """The passages that match each query, in the order of the queries."""
+        asked: Any = request
+        on_request()
+        try:
+            rankings = await batcher.ask(asked.queries, min(asked.topk or topk, len(store)))
+        except QueueFullError as error:
+            raise HTTPException(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+        metrics.queries.inc(len(rankings))
+        result = [_documents(store, ranking, asked.return_scores) for ranking in rankings]
+        return Response(orjson.dumps({"result": result}), media_type="application/json")
+
+    @app.get("/health", response_model=Health, responses={503: {"model": Problem, "description": "No answer"}})
+    async def health() -> Health:
+        """Runs a query through the whole path, cache apart."""
+        if not (await batcher.fresh(probe, 1)).positions:
+            raise HTTPException(503, "the health query found nothing")
+        return Health(status="ok", boot=boot, passages=len(store))
+
+    @app.get("/metrics", response_class=Response)
+    async def show_metrics() -> Response:
+        """Counters and histograms in Prometheus's text format."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body cannot be read"},
+    413: {"model": Problem, "description": "The body is too large"},
+    422: {"model": Problem, "description": "The body is not a valid request"},
+    503: {"model": Problem, "description": "Too many queries wait: come back after Retry-After seconds"},
+}
+
+
+def _request_model(service: Service, topk: int) -> type[BaseModel]:
+    """The request body, with the limits of the service in its schema."""
+    query: Any = Annotated[str, Field(max_length=service.max_query_chars)]
+    queries: Any = Annotated[list[query], Field(max_length=service.max_queries)]
+    count: Any = Annotated[int, Field(ge=1, le=service.max_topk, description=f"Passages per query; null is {topk}")]
+    return create_model(
+        "RetrieveRequest",
+        __config__=ConfigDict(strict=True),
+        queries=(queries, ...),
+        topk=(count | None, None),
+        return_scores=(bool, False),
+    )
+
+
+def _documents(store: PassageStore, ranking: Ranking, with_scores: bool) -> list[dict[str, Any]]:
+    passages = [store[position] for position in ranking.positions]
+    documents = [{"id": item.id, "contents": format_contents(item.title, item.text)} for item in passages]
+    if not with_scores:
+        return documents
+    return [{"document": doc, "score": score} for doc, score in zip(documents, ranking.scores, strict=True)]
+
+
+def _guard(bearer: str | None) -> Callable[..., Awaitable[None]]:
+    async def open_to_all() -> None:
+        return None
+
+    async def only_with_token(
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+    ) -> None:
+        given = credentials.credentials if credentials else ""
+        if not secrets.compare_digest(given.encode(), (bearer or "").encode()):
+            raise HTTPException(401, "send the bearer token", headers={"WWW-Authenticate": "Bearer"})
+
+    return only_with_token if bearer else open_to_all
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """422 that says where and why, without the input: it may be huge or not valid unicode."""
+    assert isinstance(error, RequestValidationError)
+    problems = [{"loc": problem["loc"], "msg": problem["msg"], "type": problem["type"]} for problem in error.errors()]
+    return Response(orjson.dumps({"detail": problems}), 422, media_type="application/json")

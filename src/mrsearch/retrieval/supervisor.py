@@ -1,0 +1,92 @@
+"""The job that keeps a managed server up: `python -m mrsearch.retrieval.supervisor TOKEN`.
+
+It restarts a crashed server, and ends with it when the lease is gone or has not been renewed for too long.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from mrsearch.config.study import Study
+from mrsearch.retrieval.atomic import read_json
+from mrsearch.retrieval.files import ServiceFiles
+
+log = logging.getLogger(__name__)
+MOST_FAILURES = 5
+"""Crashes in a row after which the supervisor gives up."""
+STABLE_SECONDS = 60.0
+"""A server that lived this long starts a new count of crashes."""
+LONGEST_PAUSE = 30.0
+POLL_SECONDS = 0.2
+
+
+def supervise(token: Path) -> int:
+    """Keep the server of `token` up until its lease ends or SIGTERM comes; returns the exit status."""
+    files = ServiceFiles(token)
+    ending: list[int] = []
+
+    def end(signum: int, _: FrameType | None) -> None:
+        ending.append(signum)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, end)
+    seconds = Study.model_validate(read_json(files.spec)["study"]).retrieval.service.lease_seconds  # type: ignore[index]
+    failures = 0
+    while not ending and files.leased(seconds):
+        begun = time.monotonic()
+        server = subprocess.Popen([sys.executable, "-m", "mrsearch.retrieval.supervisor", str(token), str(os.getpid())])
+        while server.poll() is None and not ending and files.leased(seconds):
+            time.sleep(POLL_SECONDS)
+        if ending or not files.leased(seconds):
+            _finish(server)
+            break
+        failures = 1 if time.monotonic() - begun > STABLE_SECONDS else failures + 1
+        log.error("the server ended with status %s, failure %d in a row", server.returncode, failures)
+        files.live.unlink(missing_ok=True)
+        if failures >= MOST_FAILURES:
+            return 1
+        time.sleep(min(LONGEST_PAUSE, 0.25 * 2**failures))
+    log.info("ending: %s", f"signal {ending[0]}" if ending else "the lease is over")
+    files.live.unlink(missing_ok=True)
+    return 0
+
+
+def _finish(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is None:
+        server.terminate()
+        try:
+            server.wait(40)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _serve(token: Path, parent: int) -> None:
+    from mrsearch.retrieval.serve import Managed, serve
+
+    files = ServiceFiles(token)
+    spec = read_json(files.spec)
+    if spec is None:
+        raise ValueError(f"{files.spec}: missing: start the retriever with `mrsearch retriever start`")
+    study = Study.model_validate(spec["study"])
+    serve(study, Path(spec["corpus"]), Path(spec["indexes"]), Managed(files.live, files.lease, parent))
+
+
+def main(arguments: list[str]) -> int:
+    """TOKEN supervises; TOKEN PARENT is the server that the supervisor starts."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    if len(arguments) == 1:
+        return supervise(Path(arguments[0]))
+    _serve(Path(arguments[0]), int(arguments[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
