@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from mrsearch.config.base import TRUTH_VALUE
 from mrsearch.config.run import Run
 from mrsearch.config.study import Study
 
@@ -23,8 +24,13 @@ class ConfigError(ValueError):
 
 
 def load_run(config: Mapping[str, Any]) -> Run:
-    """The validated run of a Snakemake `config` mapping; ConfigError names the offending key."""
-    return _validate(Run, dict(config), "config")
+    """The validated run of a Snakemake `config` mapping; ConfigError names the offending key.
+
+    `snakemake --config` hands the values inside lists and mappings over as text, so text in `seeds` and `overrides`
+    is read as the YAML scalar that it spells.
+    """
+    typed = {key: _scalars(value) if key in ("seeds", "overrides") else value for key, value in config.items()}
+    return _validate(Run, typed, "config")
 
 
 def load_study(run: Run, root: Path = Path()) -> Study:
@@ -46,23 +52,51 @@ def read_study(source: str | Path) -> Study:
     return load_study(Run(study=str(source)))
 
 
+def write_study(study: Study, path: Path) -> None:
+    """Write the resolved study as JSON, whole or not at all; `read_study` reads it back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(study.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file; a missing file, bad syntax or a repeated key is a ConfigError."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds {type(raw).__name__}, not a mapping of keys to values")
     return raw
 
 
-def digest(*parts: BaseModel | str | int | None) -> str:
-    """Short hash of configuration values; equal values give equal hashes on every machine."""
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+def digest(*parts: Any) -> str:
+    """Short hash of configuration values (models, or what JSON can hold); equal on every machine for equal values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
+
+
+def _plain(part: object) -> Any:
+    if isinstance(part, BaseModel):
+        return part.model_dump(mode="json")
+    raise TypeError(f"{type(part).__name__} has no place in a digest")
+
+
+def _scalars(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _scalars(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scalars(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        scalar = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return scalar if isinstance(scalar, (bool, int, float)) or value in ("null", "~") else value
 
 
 def _study_path(name: str, root: Path) -> Path:
@@ -73,7 +107,9 @@ def _study_path(name: str, root: Path) -> Path:
     if path.is_file():
         return path
     known = sorted(file.stem for file in (root / STUDIES).glob("*.yaml"))
-    raise ConfigError(f"config: study ({name!r}) is neither a file nor one of the studies in {STUDIES}: {', '.join(known)}")
+    raise ConfigError(
+        f"config: study ({name!r}) is neither a file nor one of the studies in {STUDIES}: {', '.join(known)}"
+    )
 
 
 def _validate(model: type[M], raw: dict[str, Any], where: str) -> M:
@@ -86,11 +122,12 @@ def _validate(model: type[M], raw: dict[str, Any], where: str) -> M:
 def _lines(error: ValidationError, where: str) -> list[str]:
     lines = []
     for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"])
+        loc = (*item["loc"], item["ctx"]["key"]) if item["type"] == TRUTH_VALUE else item["loc"]
+        path = ".".join(str(part) for part in loc)
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown key"
-        elif item["type"] not in ("value_error", "missing"):
+        elif item["type"] not in ("value_error", "missing", TRUTH_VALUE):
             message = f"{message}, not {item['input']!r}"
         lines.append(f"{where}: {path + ': ' if path else ''}{message}")
     return lines
@@ -114,6 +151,8 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -40,10 +40,14 @@ class Method(Model):
                 f"({self.turns})"
             )
         if self.train and self.policy:
-            raise ValueError(f"policy ({self.policy!r}) and train exclude each other: a trained method runs its own policy")
+            raise ValueError(
+                f"policy ({self.policy!r}) and train exclude each other: a trained method runs its own policy"
+            )
         mask = self.train.episode_mask if self.train else None
         if mask is not None and len(mask) != self.episodes:
-            raise ValueError(f"train.episode_mask has {len(mask)} entries but episodes is {self.episodes}: give one per episode")
+            raise ValueError(
+                f"train.episode_mask has {len(mask)} entries but episodes is {self.episodes}: give one per episode"
+            )
         if mask is not None and not any(mask):
             raise ValueError("train.episode_mask is 0 everywhere: nothing would be rewarded")
         return self

@@ -112,6 +112,11 @@ class Study(Model):
         """Turn budget of an episode of `method`."""
         return self.methods[method].turns or self.protocol.turns
 
+    def indexed(self) -> tuple[str, ...]:
+        """Retrievers whose indexes the study's searches need: the one in use, or the two that it fuses."""
+        used = self.retrieval.retrievers[self.retrieval.use]
+        return used.of if used.kind == "hybrid" else (self.retrieval.use,)
+
     @model_validator(mode="after")
     def _not_empty(self) -> Study:
         for key in ("seeds", "models", "methods", "benchmarks"):
@@ -128,15 +133,29 @@ class Study(Model):
         trained = {name for name, method in self.methods.items() if method.train}
         for name, method in self.methods.items():
             if method.compare_with is not None and method.compare_with not in self.methods:
-                raise ValueError(f"methods.{name}.compare_with ({method.compare_with!r}) is not a method of this study: {_known(self.methods)}")
+                raise ValueError(
+                    f"methods.{name}.compare_with ({method.compare_with!r}) is not a method of this study: "
+                    f"{_known(self.methods)}"
+                )
             if method.policy not in (None, "base") and method.policy not in trained:
-                raise ValueError(f"methods.{name}.policy ({method.policy!r}) is not a trained method of this study: {_known(trained)}")
+                raise ValueError(
+                    f"methods.{name}.policy ({method.policy!r}) is not a trained method of this study: "
+                    f"{_known(trained)}"
+                )
             if method.train and method.train.start != "base" and method.train.start not in trained:
-                raise ValueError(f"methods.{name}.train.start ({method.train.start!r}) is not a trained method of this study: {_known(trained)}")
+                raise ValueError(
+                    f"methods.{name}.train.start ({method.train.start!r}) is not a trained method of this study: "
+                    f"{_known(trained)}"
+                )
         if self.report.baseline not in self.methods:
-            raise ValueError(f"report.baseline ({self.report.baseline!r}) is not a method of this study: {_known(self.methods)}")
+            raise ValueError(
+                f"report.baseline ({self.report.baseline!r}) is not a method of this study: {_known(self.methods)}"
+            )
         if self.report.decoding not in self.evaluation.decoding:
-            raise ValueError(f"report.decoding ({self.report.decoding!r}) is not in evaluation.decoding: {_known(self.evaluation.decoding)}")
+            raise ValueError(
+                f"report.decoding ({self.report.decoding!r}) is not in evaluation.decoding: "
+                f"{_known(self.evaluation.decoding)}"
+            )
         self._check_start_cycles()
         return self
 
@@ -144,14 +163,22 @@ class Study(Model):
     def _retrieval_fits(self) -> Study:
         retrievers = self.retrieval.retrievers
         if self.retrieval.use not in retrievers:
-            raise ValueError(f"retrieval.use ({self.retrieval.use!r}) is not among retrieval.retrievers: {_known(retrievers)}")
+            raise ValueError(
+                f"retrieval.use ({self.retrieval.use!r}) is not among retrieval.retrievers: {_known(retrievers)}"
+            )
         for name, retriever in retrievers.items():
             if retriever.kind == "hybrid":
                 for part in retriever.of:
                     if part not in retrievers or retrievers[part].kind == "hybrid":
-                        raise ValueError(f"retrieval.retrievers.{name}.of names {part!r}, which is not a dense or lexical retriever of this study")
+                        raise ValueError(
+                            f"retrieval.retrievers.{name}.of names {part!r}, which is not a dense or lexical retriever "
+                            "of this study"
+                        )
         if self.retrieval.topk > self.retrieval.service.max_topk:
-            raise ValueError(f"retrieval.topk ({self.retrieval.topk}) is larger than retrieval.service.max_topk ({self.retrieval.service.max_topk})")
+            raise ValueError(
+                f"retrieval.topk ({self.retrieval.topk}) is larger than retrieval.service.max_topk "
+                f"({self.retrieval.service.max_topk})"
+            )
         return self
 
     @model_validator(mode="after")
@@ -160,7 +187,10 @@ class Study(Model):
         for name, benchmark in self.benchmarks.items():
             source = benchmark.source or name
             if source in seen:
-                raise ValueError(f"benchmarks.{name} reads {source!r}, which benchmarks.{seen[source]} reads already: a benchmark may appear once")
+                raise ValueError(
+                    f"benchmarks.{name} reads {source!r}, which benchmarks.{seen[source]} reads already: a benchmark "
+                    "may appear once"
+                )
             seen[source] = name
         if not any(benchmark.average for benchmark in self.benchmarks.values()):
             raise ValueError("no benchmark has average: true, so there would be no mean to report")
@@ -170,11 +200,18 @@ class Study(Model):
     def _trainable(self) -> Study:
         for name, method in self.methods.items():
             if method.train and method.train.algorithm == "sft" and self.data.kind != "world":
-                raise ValueError(f"methods.{name}.train.algorithm (sft) needs scripted traces, which only data.kind: world has")
+                raise ValueError(
+                    f"methods.{name}.train.algorithm (sft) needs scripted traces, which only data.kind: world has"
+                )
             if method.train and method.train.algorithm == "ppo" and self.training.backend == "local":
-                raise ValueError(f"methods.{name}.train.algorithm (ppo) needs a critic, which training.backend: local does not have; use verl")
+                raise ValueError(
+                    f"methods.{name}.train.algorithm (ppo) needs a critic, which training.backend: local does not "
+                    "have; use verl"
+                )
             if method.train and self.data.kind == "folder":
-                raise ValueError(f"methods.{name}.train: data.kind: folder has no training questions; evaluate with policy: base")
+                raise ValueError(
+                    f"methods.{name}.train: data.kind: folder has no training questions; evaluate with policy: base"
+                )
         return self
 
     def _check_start_cycles(self) -> None:

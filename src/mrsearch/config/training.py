@@ -28,6 +28,12 @@ class WarmStart(Model):
     """AdamW betas."""
     context_loss_weight: NonNegativeFloat = 0.2
     """Weight of the loss on tokens the policy does not generate (prompt, observations)."""
+    traces: PositiveInt = 6000
+    """Scripted traces made beforehand; each is used again with other names."""
+    one_shot_rate: float = Field(0.1, ge=0.0, le=1.0)
+    """Share of traces that show `direct` and `rag`, half each; the rest are meta-episodes."""
+    episodes: PositiveInt = 3
+    """Episodes of a scripted meta-episode."""
     careful_rate: float = Field(0.3, ge=0.0, le=1.0)
     """Share of episodes in which the demonstrator works carefully; the rest are hasty."""
     relabel: bool = True

@@ -1,0 +1,106 @@
+# The study, and everything that rules compute from it: legal wildcards, input functions, the retriever's life.
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
+from mrsearch.config.layout import Layout, published
+
+# The commands of this interpreter's environment come first, activated or not; an environment that Snakemake deploys
+# still goes before them.
+os.environ |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])}
+
+try:
+    RUN = load_run(config)
+    STUDY = load_study(RUN)
+except ConfigError as error:
+    raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
+
+LAYOUT = Layout(RUN, STUDY)
+STUDY_FILE = str(LAYOUT.study)
+RESOURCES = STUDY.resources
+TRAINED = [name for name, method in STUDY.methods.items() if method.train]
+DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
+INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
+TOKEN = LAYOUT.token(STUDY.retrieval.use)
+SERVED = STUDY.retrieval.service.mode == "http"
+RETRIEVER = ancient(TOKEN) if SERVED else []
+ENDPOINT_OPTION = ["--endpoint", str(TOKEN)] if SERVED else []
+
+FIGURES = {"improvement": "Relative improvement", "episodes": "EM by episode"}
+if TRAINED:
+    FIGURES["training"] = "Training curves"
+
+
+def any_of(names):
+    """Pattern of a wildcard's legal values; where there are none, it matches nothing."""
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
+wildcard_constraints:
+    dataset=any_of(["train", *STUDY.benchmarks]),
+    retriever=any_of(STUDY.retrieval.retrievers),
+    model=any_of(STUDY.models),
+    download=any_of(DOWNLOADS),
+    method=any_of(STUDY.methods),
+    seed=any_of(STUDY.seeds),
+
+
+def question_files(wildcards=None):
+    """The benchmarks' tables."""
+    return [LAYOUT.questions(benchmark) for benchmark in STUDY.benchmarks]
+
+
+def trained_files(name):
+    """The file or folder `name` of every trained method, model and seed."""
+    pattern = str(LAYOUT.trained("{model}", "{method}", "{seed}") / name)
+    return expand(pattern, model=STUDY.models, method=TRAINED, seed=STUDY.seeds)
+
+
+def record_files(wildcards=None):
+    """What all evaluations write."""
+    jobs = [(model, method, seed) for model in STUDY.models for method in STUDY.methods for seed in STUDY.seeds]
+    return [file for job in jobs for file in LAYOUT.record_files(*job)]
+
+
+def policy_folder(wildcards):
+    """The weights that run a method."""
+    return LAYOUT.policy(wildcards.model, wildcards.method, wildcards.seed)
+
+
+def start_folder(wildcards):
+    """The weights that a training starts from."""
+    return LAYOUT.start(wildcards.model, wildcards.method, wildcards.seed)
+
+
+def report_files(wildcards=None):
+    """Tables and figures."""
+    tables = [LAYOUT.root / "tables" / name for name in ("main.csv", "main.md", "main.tex", "episodes.csv")]
+    figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in FIGURES for kind in ("svg", "pdf", "png")]
+    return [*tables, *figures]
+
+
+def scratch_folder(wildcards):
+    """Where a training keeps its checkpoints; other settings get another folder, so that none are mixed."""
+    settings = stages.train(STUDY, wildcards.model, wildcards.method)
+    return LAYOUT.scratch(wildcards.model, wildcards.method, wildcards.seed) / settings
+
+
+def training_resources(wildcards):
+    """What one training job asks for."""
+    supervised = STUDY.methods[wildcards.method].train.algorithm == "sft"
+    return RESOURCES.warm_start if supervised else RESOURCES.train
+
+
+def retriever_command(action):
+    """Stop the retriever, or drop the token of one that is gone; nothing happens where there is none."""
+    if SERVED and any(TOKEN.parent.glob(f"{TOKEN.name}*")):
+        subprocess.run(["mrsearch", "retriever", action, str(TOKEN)], check=False)
+
+
+if workflow.is_main_process:
+    retriever_command("gone")

@@ -1,0 +1,37 @@
+# Every method on every benchmark. One job runs a method on all of them, so that its model is loaded once.
+
+
+rule evaluate:
+    input:
+        policy=policy_folder,
+        questions=question_files,
+        corpus=LAYOUT.corpus,
+        indexes=INDEXES,
+        retriever=RETRIEVER,
+    output:
+        LAYOUT.record_files("{model}", "{method}", "{seed}"),
+    log:
+        LAYOUT.log("eval/{model}/{method}/seed{seed}"),
+    benchmark:
+        LAYOUT.timing("eval/{model}/{method}/seed{seed}")
+    conda:
+        "../envs/cpu.yaml"
+    threads: RESOURCES.evaluate.threads
+    resources:
+        mem_mb=RESOURCES.evaluate.mem_mb,
+        runtime=RESOURCES.evaluate.runtime,
+        gpu=RESOURCES.evaluate.gpus,
+    params:
+        study=STUDY_FILE,
+        settings=lambda wildcards: stages.evaluate(STUDY, wildcards.method),
+        questions=lambda wildcards, input: str(Path(input.questions[0]).parent),
+        indexes=lambda wildcards: str(LAYOUT.indexes),
+        endpoint=ENDPOINT_OPTION,
+        out=lambda wildcards, output: str(Path(output[0]).parent),
+        cache=lambda wildcards: str(LAYOUT.cache(wildcards.model, wildcards.method, wildcards.seed)),
+    message:
+        "Evaluation: {wildcards.method} on {wildcards.model}, seed {wildcards.seed}"
+    shell:
+        "mrsearch evaluate --study {params.study:q} --model {wildcards.model} --method {wildcards.method}"
+        " --seed {wildcards.seed} --policy {input.policy:q} --questions {params.questions:q} --corpus {input.corpus:q}"
+        " --indexes {params.indexes:q} {params.endpoint:q} --out {params.out:q} --cache {params.cache:q} 2> {log:q}"

@@ -1,0 +1,99 @@
+# Scores, tables and figures.
+
+
+rule metrics:
+    input:
+        record_files,
+    output:
+        scores=LAYOUT.root / "scores.parquet",
+        metrics=LAYOUT.root / "metrics.parquet",
+    log:
+        LAYOUT.log("report/metrics"),
+    benchmark:
+        LAYOUT.timing("report/metrics")
+    conda:
+        "../envs/cpu.yaml"
+    threads: RESOURCES.report.threads
+    resources:
+        mem_mb=RESOURCES.report.mem_mb,
+        runtime=RESOURCES.report.runtime,
+    params:
+        study=STUDY_FILE,
+        settings=stages.report(STUDY),
+        records=lambda wildcards: str(LAYOUT.root / "eval"),
+    message:
+        "Scores and metrics"
+    shell:
+        "mrsearch report metrics --study {params.study:q} --records {params.records:q} --scores {output.scores:q}"
+        " --out {output.metrics:q} 2> {log:q}"
+
+
+rule tables:
+    input:
+        metrics=LAYOUT.root / "metrics.parquet",
+    output:
+        report(
+            LAYOUT.root / "tables" / "main.csv",
+            caption="../workflow/report/main_table.rst",
+            category="Tables",
+            labels={"table": "Main"},
+        ),
+        report(
+            LAYOUT.root / "tables" / "episodes.csv",
+            caption="../workflow/report/episodes_table.rst",
+            category="Tables",
+            labels={"table": "By episode"},
+        ),
+        LAYOUT.root / "tables" / "main.md",
+        LAYOUT.root / "tables" / "main.tex",
+    log:
+        LAYOUT.log("report/tables"),
+    conda:
+        "../envs/cpu.yaml"
+    threads: RESOURCES.report.threads
+    resources:
+        mem_mb=RESOURCES.report.mem_mb,
+        runtime=RESOURCES.report.runtime,
+    params:
+        study=STUDY_FILE,
+        settings=stages.report(STUDY),
+        out=lambda wildcards, output: str(Path(output[0]).parent),
+    message:
+        "Tables"
+    shell:
+        "mrsearch report tables --study {params.study:q} --metrics {input.metrics:q} --out {params.out:q} 2> {log:q}"
+
+
+rule figures:
+    input:
+        metrics=LAYOUT.root / "metrics.parquet",
+        logs=trained_files("train.jsonl"),
+    output:
+        [
+            report(
+                LAYOUT.root / "figures" / f"{figure}.svg",
+                caption=f"../workflow/report/{figure}.rst",
+                category="Figures",
+                labels={"figure": title},
+            )
+            for figure, title in FIGURES.items()
+        ],
+        [LAYOUT.root / "figures" / f"{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png")],
+    log:
+        LAYOUT.log("report/figures"),
+    conda:
+        "../envs/cpu.yaml"
+    threads: RESOURCES.report.threads
+    resources:
+        mem_mb=RESOURCES.report.mem_mb,
+        runtime=RESOURCES.report.runtime,
+    params:
+        study=STUDY_FILE,
+        settings=stages.report(STUDY),
+        models=lambda wildcards: str(LAYOUT.root / "models"),
+        out=lambda wildcards, output: str(Path(output[0]).parent),
+    message:
+        "Figures"
+    shell:
+        "mrsearch report figures --study {params.study:q} --metrics {input.metrics:q} --models {params.models:q}"
+        " --out {params.out:q} 2> {log:q}"

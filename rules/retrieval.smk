@@ -1,0 +1,49 @@
+# Indexes, and the retrieval server while somebody needs it.
+
+
+rule index:
+    input:
+        corpus=LAYOUT.corpus,
+    output:
+        directory(LAYOUT.index("{retriever}")),
+    log:
+        LAYOUT.log("index/{retriever}"),
+    benchmark:
+        LAYOUT.timing("index/{retriever}")
+    conda:
+        "../envs/cpu.yaml"
+    threads: RESOURCES.index.threads
+    resources:
+        mem_mb=RESOURCES.index.mem_mb,
+        runtime=RESOURCES.index.runtime,
+        gpu=RESOURCES.index.gpus,
+    params:
+        study=STUDY_FILE,
+        settings=lambda wildcards: stages.index(STUDY, wildcards.retriever),
+    message:
+        "Index: {wildcards.retriever}"
+    shell:
+        "mrsearch index build --study {params.study:q} --retriever {wildcards.retriever} --corpus {input.corpus:q}"
+        " --out {output:q} 2> {log:q}"
+
+
+# The token exists while the server runs; it is no result, so consumers take it as ancient().
+rule retriever:
+    input:
+        corpus=LAYOUT.corpus,
+        indexes=INDEXES,
+    output:
+        temp(LAYOUT.token("{retriever}")),
+    log:
+        LAYOUT.log("retriever/{retriever}"),
+    localrule: True
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        study=STUDY_FILE,
+        indexes=lambda wildcards: str(LAYOUT.indexes),
+    message:
+        "Retrieval server: {wildcards.retriever}"
+    shell:
+        "mrsearch retriever start --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
+        " {output:q} > {log:q} 2>&1"

@@ -1,0 +1,82 @@
+# Untrained models, and the training of every method that trains.
+
+
+rule base_model:
+    input:
+        corpus=LAYOUT.corpus,
+    output:
+        directory(LAYOUT.base("{model}")),
+    log:
+        LAYOUT.log("models/{model}/base"),
+    benchmark:
+        LAYOUT.timing("models/{model}/base")
+    conda:
+        "../envs/cpu.yaml"
+    threads: RESOURCES.data.threads
+    resources:
+        mem_mb=RESOURCES.data.mem_mb,
+        runtime=RESOURCES.data.runtime,
+    params:
+        study=STUDY_FILE,
+        settings=lambda wildcards: stages.base_model(STUDY, wildcards.model),
+    message:
+        "Untrained model: {wildcards.model}"
+    shell:
+        "mrsearch model base --study {params.study:q} --model {wildcards.model} --corpus {input.corpus:q}"
+        " --out {output:q} 2> {log:q}"
+
+
+# Compute nodes may have no way out, so this runs where Snakemake runs.
+rule download_model:
+    output:
+        directory(LAYOUT.resources / "models" / "{download}"),
+    log:
+        LAYOUT.log("models/{download}"),
+    localrule: True
+    conda:
+        "../envs/cpu.yaml"
+    params:
+        study=STUDY_FILE,
+        model=lambda wildcards: DOWNLOADS[wildcards.download],
+    message:
+        "Download: {wildcards.download}"
+    shell:
+        "mrsearch model base --study {params.study:q} --model {params.model} --out {output:q} 2> {log:q}"
+
+
+rule train:
+    input:
+        start=start_folder,
+        questions=LAYOUT.questions("train"),
+        corpus=LAYOUT.corpus,
+        indexes=INDEXES,
+        retriever=RETRIEVER,
+    output:
+        model=directory(LAYOUT.trained("{model}", "{method}", "{seed}") / "model"),
+        log=LAYOUT.trained("{model}", "{method}", "{seed}") / "train.jsonl",
+        run=LAYOUT.trained("{model}", "{method}", "{seed}") / "run.json",
+    log:
+        LAYOUT.log("models/{model}/{method}/seed{seed}"),
+    benchmark:
+        LAYOUT.timing("models/{model}/{method}/seed{seed}")
+    conda:
+        "../envs/cpu.yaml"
+    threads: lambda wildcards: training_resources(wildcards).threads
+    resources:
+        mem_mb=lambda wildcards: training_resources(wildcards).mem_mb,
+        runtime=lambda wildcards: training_resources(wildcards).runtime,
+        gpu=lambda wildcards: training_resources(wildcards).gpus * training_resources(wildcards).nodes,
+        nodes=lambda wildcards: training_resources(wildcards).nodes,
+    params:
+        study=STUDY_FILE,
+        settings=lambda wildcards: stages.train(STUDY, wildcards.model, wildcards.method),
+        indexes=lambda wildcards: str(LAYOUT.indexes),
+        endpoint=ENDPOINT_OPTION,
+        scratch=lambda wildcards: str(scratch_folder(wildcards)),
+    message:
+        "Training: {wildcards.method} on {wildcards.model}, seed {wildcards.seed}"
+    shell:
+        "mrsearch train --study {params.study:q} --model {wildcards.model} --method {wildcards.method}"
+        " --seed {wildcards.seed} --start {input.start:q} --questions {input.questions:q} --corpus {input.corpus:q}"
+        " --indexes {params.indexes:q} {params.endpoint:q} --out {output.model:q} --log {output.log:q}"
+        " --run {output.run:q} --run-dir {params.scratch:q} 2> {log:q}"

@@ -1,0 +1,46 @@
+"""The `mrsearch` command: one sub-command a rule. Heavy imports wait inside the functions, so that help is instant."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+
+from mrsearch.cli import config, data, index, model, report, retriever, study, training
+
+app = typer.Typer(
+    name="mrsearch",
+    help="Meta-reinforcement learning with self-reflection for search agents, stage by stage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("study")(study.resolve)
+app.add_typer(data.app, name="data")
+app.add_typer(index.app, name="index")
+app.add_typer(retriever.app, name="retriever")
+app.add_typer(model.app, name="model")
+app.command("train")(training.train)
+app.command("evaluate")(training.evaluate)
+app.add_typer(report.app, name="report")
+app.add_typer(config.app, name="config")
+
+USER_ERROR = 2
+
+
+@app.callback()
+def _set_up() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def main() -> None:
+    """Run the command. What a user can mend is one red line and exit code 2; MRSEARCH_DEBUG=1 shows where it arose."""
+    try:
+        app()
+    except ValueError as error:
+        if os.environ.get("MRSEARCH_DEBUG"):
+            raise
+        typer.secho(f"mrsearch: {error}", fg="red", err=True)
+        sys.exit(USER_ERROR)

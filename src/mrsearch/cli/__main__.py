@@ -1,0 +1,5 @@
+"""`python -m mrsearch.cli`."""
+
+from mrsearch.cli import main
+
+main()

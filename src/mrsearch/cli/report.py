@@ -1,0 +1,58 @@
+"""`mrsearch report`: metrics, tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrsearch.cli import options
+
+app = typer.Typer(no_args_is_help=True, help="Metrics, tables and figures.")
+
+
+@app.command()
+def metrics(
+    study: options.Study,
+    records: Annotated[Path, typer.Option(help="Folder of the study's evaluations.")],
+    scores: Annotated[Path, typer.Option(help="Scores per question and episode to write, as parquet.")],
+    out: options.Out,
+) -> None:
+    """Score every recorded meta-episode and aggregate the scores."""
+    from mrsearch.config import read_study
+    from mrsearch.evaluation.metrics import write_metrics
+
+    write_metrics(read_study(study), records, scores, out)
+
+
+@app.command()
+def tables(study: options.Study, metrics: options.Metrics, out: options.Out) -> None:
+    """Write the tables as CSV, Markdown and LaTeX."""
+    from mrsearch.config import read_study
+    from mrsearch.reporting.tables import write_tables
+
+    write_tables(read_study(study), metrics, out)
+
+
+@app.command()
+def figures(
+    study: options.Study,
+    metrics: options.Metrics,
+    models: Annotated[Path, typer.Option(help="Folder of the study's trained models, for their training logs.")],
+    out: options.Out,
+) -> None:
+    """Draw the figures as PDF, SVG and PNG."""
+    from mrsearch.config import read_study
+    from mrsearch.reporting.figures import write_figures
+
+    write_figures(read_study(study), metrics, models, out)
+
+
+@app.command()
+def show(study: options.Study, metrics: options.Metrics) -> None:
+    """Print the main table."""
+    from mrsearch.config import read_study
+    from mrsearch.reporting.tables import main_table_text
+
+    typer.echo(main_table_text(read_study(study), metrics))

@@ -1,0 +1,48 @@
+"""`mrsearch retriever`: the retrieval server's managed lifetime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrsearch.cli import options
+
+app = typer.Typer(no_args_is_help=True, help="The retrieval server: start, stop, status.")
+Token = Annotated[Path, typer.Argument(help="The token's path.")]
+
+
+@app.command()
+def start(study: options.Study, corpus: options.Corpus, indexes: options.Indexes, token: Token) -> None:
+    """Start the server, or attach to it where it runs already; return once it answers a query."""
+    from mrsearch.config import read_study
+    from mrsearch.retrieval import service
+
+    service.start(read_study(study), corpus, indexes, token)
+
+
+@app.command()
+def stop(token: Token) -> None:
+    """Stop the server and remove its files; nothing happens where none runs."""
+    from mrsearch.retrieval import service
+
+    service.stop(token)
+
+
+@app.command()
+def gone(token: Token) -> None:
+    """Remove the token of a server that does not answer any more."""
+    from mrsearch.retrieval import service
+
+    service.gone(token)
+
+
+@app.command()
+def status(token: Token) -> None:
+    """Print the server's address and state as JSON."""
+    import json
+
+    from mrsearch.retrieval import service
+
+    typer.echo(json.dumps(service.status(token), indent=2, sort_keys=True))

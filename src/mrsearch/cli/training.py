@@ -1,0 +1,80 @@
+"""`mrsearch train` and `mrsearch evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrsearch.cli import options
+
+
+def train(
+    study: options.Study,
+    model: options.Model,
+    method: options.Method,
+    seed: options.Seed,
+    start: Annotated[Path, typer.Option(help="Hugging Face folder of the starting weights.")],
+    questions: Annotated[Path, typer.Option(help="train.parquet.")],
+    corpus: options.Corpus,
+    indexes: options.Indexes,
+    out: options.Out,
+    log: Annotated[Path, typer.Option(help="Training log to write, one JSON row a step.")],
+    run: Annotated[Path, typer.Option(help="run.json to write: configuration, revisions, hashes, hardware.")],
+    run_dir: Annotated[Path, typer.Option(help="Folder of checkpoints, from which an interrupted training goes on.")],
+    endpoint: options.Endpoint = None,
+) -> None:
+    """Train one method from its starting weights and export it as a Hugging Face folder."""
+    from mrsearch.config import read_study
+    from mrsearch.training.launch import train_method
+
+    train_method(
+        read_study(study),
+        model,
+        method,
+        seed,
+        start=start,
+        questions=questions,
+        corpus=corpus,
+        indexes=indexes,
+        endpoint=endpoint,
+        out=out,
+        log_file=log,
+        run=run,
+        run_dir=run_dir,
+    )
+
+
+def evaluate(
+    study: options.Study,
+    model: options.Model,
+    method: options.Method,
+    seed: options.Seed,
+    policy: Annotated[Path, typer.Option(help="Hugging Face folder of the weights.")],
+    questions: Annotated[Path, typer.Option(help="Folder of the benchmarks' parquet files.")],
+    corpus: options.Corpus,
+    indexes: options.Indexes,
+    out: options.Out,
+    cache: Annotated[
+        Path, typer.Option(help="Folder of finished parts, from which an interrupted evaluation goes on.")
+    ],
+    endpoint: options.Endpoint = None,
+) -> None:
+    """Run one method on every benchmark under every decoding and record all meta-episodes."""
+    from mrsearch.config import read_study
+    from mrsearch.evaluation.run import evaluate as run_evaluation
+
+    run_evaluation(
+        read_study(study),
+        model,
+        method,
+        seed,
+        policy=policy,
+        questions=questions,
+        corpus=corpus,
+        indexes=indexes,
+        endpoint=endpoint,
+        out=out,
+        cache=cache,
+    )

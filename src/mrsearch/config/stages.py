@@ -1,0 +1,65 @@
+"""Which configuration values each stage depends on, as digests.
+
+Snakemake runs a job again when the digest in its `params` changes, so that new report settings train nothing anew and
+new training settings build no index anew. What a stage reads from files needs no place here: the files' own times
+tell.
+"""
+
+from __future__ import annotations
+
+from mrsearch.config.load import digest
+from mrsearch.config.study import Study
+
+
+def questions(study: Study, dataset: str) -> str:
+    """For one file of questions, "train" or a benchmark."""
+    other_size = {"questions_per_benchmark"} if dataset == "train" else {"train_questions"}
+    source = study.benchmarks[dataset].source if dataset in study.benchmarks else None
+    prompts, question_mark = study.protocol.prompts, study.protocol.append_question_mark
+    return digest(study.data.model_dump(mode="json", exclude=other_size), source, prompts, question_mark)
+
+
+def corpus(study: Study) -> str:
+    """For the passages. A folder's passages are chosen around the benchmarks' questions."""
+    data = study.data
+    if data.kind == "folder":
+        return digest(data, [benchmark.source or name for name, benchmark in study.benchmarks.items()])
+    return digest(data.model_dump(mode="json", exclude={"train_questions", "questions_per_benchmark"}))
+
+
+def index(study: Study, retriever: str) -> str:
+    """For one index."""
+    return digest(study.retrieval.retrievers[retriever])
+
+
+def base_model(study: Study, model: str) -> str:
+    """For an untrained model; a tokenizer fitted here also depends on the study's texts."""
+    source = study.models[model]
+    return digest(source, *((study.protocol, study.data) if source.kind == "tiny" else ()))
+
+
+def train(study: Study, model: str, method: str) -> str:
+    """For the training of one method."""
+    chosen = study.methods[method]
+    assert chosen.train is not None, f"{method} is not trained"
+    settings = study.warm_start if chosen.train.algorithm == "sft" else study.training
+    behaviour = chosen.model_dump(mode="json", exclude={"label", "compare_with"})
+    return digest(study.models[model], behaviour, settings, study.protocol, _search(study))
+
+
+def evaluate(study: Study, method: str) -> str:
+    """For the evaluation of one method."""
+    behaviour = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", "train"})
+    return digest(behaviour, study.evaluation, study.protocol, _search(study))
+
+
+def report(study: Study) -> str:
+    """For metrics, tables and figures."""
+    labels = {name: (method.label, method.compare_with) for name, method in study.methods.items()}
+    return digest(study.title, labels, study.benchmarks, study.report, study.protocol.scoring, study.seeds)
+
+
+def _search(study: Study) -> dict[str, object]:
+    retrieval = study.retrieval
+    chosen = retrieval.retrievers[retrieval.use].model_dump(mode="json")
+    return {"retriever": chosen, "topk": retrieval.topk, "max_failure_rate": retrieval.client.max_failure_rate}

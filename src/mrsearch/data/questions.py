@@ -1,0 +1,103 @@
+"""Questions and passages of a study's source, and the table that questions are stored in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mrsearch.config.study import Study
+from mrsearch.data.folder import read_folder_passages, read_folder_questions
+
+TRAIN = "train"
+
+
+def write_questions(study: Study, dataset: str, out: Path) -> None:
+    """Write the questions of a benchmark, or of "train", as parquet, whole or not at all.
+
+    The rows are verl's (`data_source`, `prompt`, `ability`, `reward_model`, `extra_info`) with `id`, `question` and
+    `golden_answers` beside them. ValueError for an unknown data set, an id given twice or a question without an answer.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    rows = [_table_row(study, dataset, number, raw) for number, raw in enumerate(_source_rows(study, dataset))]
+    _refuse_repeated(dataset, (row["id"] for row in rows))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), part, compression="zstd")
+    part.replace(out)
+
+
+def read_passages(study: Study) -> Iterable[tuple[str, str, str]]:
+    """(id, title, text) of every passage of the study's source."""
+    data = study.data
+    if data.kind == "world":
+        from mrsearch.data.world import World
+
+        return World(data).passages()
+    if data.kind == "folder":
+        return read_folder_passages(data, sources(study))
+    raise ValueError(_not_here(data.kind))
+
+
+def sources(study: Study) -> list[str]:
+    """Names of the benchmarks' questions at the data source, in the study's order."""
+    return [benchmark.source or name for name, benchmark in study.benchmarks.items()]
+
+
+def with_question_mark(question: str) -> str:
+    """The question without surrounding white space and with a final "?", as Search-R1 asks it.
+
+    >>> with_question_mark(" who wrote emma ")
+    'who wrote emma?'
+    """
+    question = question.strip()
+    return question if question.endswith("?") else question + "?"
+
+
+def _source_rows(study: Study, dataset: str) -> list[dict[str, Any]]:
+    data = study.data
+    if dataset != TRAIN and dataset not in study.benchmarks:
+        raise ValueError(f'{dataset!r} is neither "train" nor a benchmark of the study: {", ".join(study.benchmarks)}')
+    source = TRAIN if dataset == TRAIN else study.benchmarks[dataset].source or dataset
+    if data.kind == "world":
+        from mrsearch.data.world import World
+
+        world = World(data)
+        return world.train_questions() if dataset == TRAIN else world.benchmark_questions(source)
+    if data.kind == "folder":
+        return read_folder_questions(data, source)
+    raise ValueError(_not_here(data.kind))
+
+
+def _table_row(study: Study, dataset: str, number: int, raw: dict[str, Any]) -> dict[str, Any]:
+    question, golds = raw["question"].strip(), list(raw["golden_answers"])
+    if not question or not golds:
+        raise ValueError(f"{dataset}: the row with id {raw['id']!r} lacks a question or an answer")
+    protocol = study.protocol
+    if protocol.append_question_mark:
+        question = with_question_mark(question)
+    system = [{"role": "system", "content": protocol.prompts.system}] if protocol.prompts.system is not None else []
+    user = {"role": "user", "content": protocol.prompts.search.replace("{question}", question)}
+    return {
+        "id": raw["id"],
+        "question": question,
+        "golden_answers": golds,
+        "data_source": dataset,
+        "prompt": [*system, user],
+        "ability": "fact-reasoning",
+        "reward_model": {"style": "rule", "ground_truth": {"target": golds}},
+        "extra_info": {"split": "train" if dataset == TRAIN else "test", "index": number},
+    }
+
+
+def _refuse_repeated(dataset: str, identifiers: Iterable[str]) -> None:
+    repeated = [name for name, count in Counter(identifiers).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{dataset}: {len(repeated)} ids stand more than once, {repeated[0]!r} among them")
+
+
+def _not_here(kind: str) -> str:
+    return f"data.kind: {kind} describes published data, which this version does not download; use world or folder"
