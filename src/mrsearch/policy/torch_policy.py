@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from mrsearch.agent.ports import Finish, Generation, Sampling
 from mrsearch.policy import kv_cache
 from mrsearch.policy.sampling import sample, uniforms
+from mrsearch.policy.tokenizer import load_tokenizer
 
 
 class StopRule(Protocol):
@@ -70,7 +71,7 @@ class TorchPolicy:
 
         if not (Path(folder) / "config.json").is_file():
             raise ValueError(f"{folder} is not a Hugging Face model folder: it holds no config.json")
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, dtype)).to(device)
         return cls(model, tokenizer, TagStopRule(tokenizer))
 

@@ -1,0 +1,145 @@
+"""The untrained model a study starts from, as an ordinary Hugging Face folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrsearch.config import Study
+from mrsearch.config.models import FolderModel, HubModel, TinyModel
+from mrsearch.data.world import World, world_words
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, UNKNOWN, TURN_START, TURN_END = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
+TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/"))
+SCRIPT_WORDS = "find of no with next is . done guess keep"
+WORD_TEMPLATE = (
+    "{% for message in messages %}<|im_start|> {{ message['role'] }} {{ message['content'] }} <|im_end|> {% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|> assistant {% endif %}"
+)
+BPE_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_base(study: Study, model: str, corpus: Path, out: Path) -> None:
+    """Write the base model of `study.models[model]` to the folder `out`, atomically.
+
+    `tiny` is built here with a tokenizer fitted on the study's text; `folder` is copied by link; `hub` is downloaded
+    at its pinned revision.
+    """
+    from mrsearch.retrieval.atomic import atomic_folder
+
+    config = study.models[model]
+    with atomic_folder(out) as part:
+        if isinstance(config, TinyModel):
+            tokenizer = _word_tokenizer(study) if config.tokenizer == "word" else _bpe_tokenizer(config, corpus)
+            tokenizer.save_pretrained(part)
+            _tiny_qwen2(config, tokenizer).save_pretrained(part)
+        elif isinstance(config, FolderModel):
+            _link_folder(Path(config.path), part)
+        else:
+            assert isinstance(config, HubModel)
+            _download(config, study, part)
+
+
+def _word_tokenizer(study: Study) -> PreTrainedTokenizerFast:
+    """One token per white-space word of the synthetic world, its prompts and its scripts."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    if study.data.kind != "world":
+        raise ValueError(f"models.*.tokenizer: word fits data.kind: world only, not {study.data.kind}: use bpe")
+    prompts = study.protocol.prompts
+    texts = [prompts.search, prompts.reflection, prompts.direct, prompts.cot, prompts.rag, prompts.invalid_action, prompts.system or ""]
+    texts += [study.protocol.passage_format, study.protocol.observation_format, study.protocol.no_hits, SCRIPT_WORDS]
+    words = {word for text in texts for word in text.split() if "{" not in word} | {"user", "assistant", "system"}
+    words |= set(world_words(World(study.data)))
+    first = [PAD, UNKNOWN, TURN_START, TURN_END, *TAGS]
+    vocabulary = {token: index for index, token in enumerate([*first, *sorted(words - set(first))])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _wrap(tokenizer, WORD_TEMPLATE)
+
+
+def _bpe_tokenizer(config: TinyModel, corpus: Path) -> PreTrainedTokenizerFast:
+    """Byte-level BPE trained on the corpus."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        special_tokens=[PAD, UNKNOWN, TURN_START, TURN_END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus_texts(corpus), trainer)
+    return _wrap(tokenizer, BPE_TEMPLATE)
+
+
+def _corpus_texts(corpus: Path) -> Iterator[str]:
+    from mrsearch.retrieval.passages import PassageStore
+
+    store = PassageStore(corpus)
+    for number in range(len(store)):
+        passage = store[number]
+        yield f"{passage.title}\n{passage.text}"
+
+
+def _wrap(tokenizer: Any, template: str) -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=TURN_END,
+        additional_special_tokens=[TURN_START],
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = template
+    return fast
+
+
+def _tiny_qwen2(config: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Any:
+    """Random Qwen2 weights from the configured seed, in float32."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Qwen2ForCausalLM(
+            Qwen2Config(
+                vocab_size=len(tokenizer),
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.kv_heads,
+                max_position_embeddings=config.max_positions,
+                initializer_range=config.initializer_range,
+                tie_word_embeddings=True,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                bos_token_id=None,
+            )
+        )
+
+
+def _link_folder(source: Path, part: Path) -> None:
+    if not (source / "config.json").is_file():
+        raise ValueError(f"models.*.path ({source}) is not a Hugging Face model folder: it holds no config.json")
+    for file in sorted(source.iterdir()):
+        if file.is_file():
+            (part / file.name).symlink_to(file.resolve())
+
+
+def _download(config: HubModel, study: Study, part: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(config.repository, revision=config.revision, local_dir=part, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"])

@@ -1,0 +1,14 @@
+"""Writing trained models as ordinary Hugging Face folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mrsearch.retrieval.atomic import atomic_folder
+
+def export_model(model: Any, tokenizer: Any, out: Path) -> None:
+    """Save weights (safetensors), config and tokenizer as an ordinary Hugging Face folder, atomically."""
+    with atomic_folder(out) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)

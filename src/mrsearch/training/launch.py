@@ -1,0 +1,67 @@
+"""From a study's method to the trainer that trains it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+
+from mrsearch.config import Study
+
+log = logging.getLogger(__name__)
+
+
+def train_method(
+    study: Study,
+    model: str,
+    method: str,
+    seed: int,
+    *,
+    start: Path,
+    questions: Path,
+    corpus: Path,
+    indexes: Path,
+    endpoint: Path | None,
+    out: Path,
+    log_file: Path,
+    run: Path,
+    run_dir: Path,
+) -> None:
+    """Train `method` and write its model folder `out`, its training log and its run file.
+
+    Checkpoints and the tracker's files lie in `run_dir`, which no rule declares, so an interrupted training continues.
+    """
+    import torch
+
+    from mrsearch.retrieval.engine import open_engine
+    from mrsearch.runlog import write_run
+    from mrsearch.tracking import Tracker
+    from mrsearch.training.steplog import StepLog
+
+    train = study.methods[method].train
+    if train is None:
+        raise ValueError(f"methods.{method} trains nothing: it runs the policy of {study.policy_of(method)!r}")
+    if train.algorithm != "sft" and study.training.backend == "verl":
+        raise ValueError("training.backend: verl is not available in this version: use local")
+    supervised = train.algorithm == "sft"
+    resources = study.resources.warm_start if supervised else study.resources.train
+    torch.set_num_threads(resources.threads)
+    # Denormal numbers make the tiny model's arithmetic many times slower on some CPUs and change no result that matters.
+    torch.set_flush_denormal(True)
+    config = study.model_dump(mode="json")
+    with Tracker.start(study.name, model, method, seed, config, run_dir) as tracker, contextlib.closing(open_engine(study, corpus, indexes, endpoint)) as engine:
+        total = study.warm_start.steps if supervised else study.training.steps
+        steps = StepLog(run_dir, f"{model}/{method}/seed{seed}", total, lambda row: tracker.log(row["step"], row))
+        if supervised:
+            from mrsearch.training.warm_start import warm_start
+
+            warm_start(study, model, seed, start=start, engine=engine, out=out, steps=steps, run_dir=run_dir)
+        else:
+            from mrsearch.agent.questions import read_questions
+            from mrsearch.training.local import LocalTrainer
+
+            LocalTrainer(study, method, seed, read_questions(questions), engine, start, steps, run_dir).train(out)
+        steps.publish(log_file)
+    inputs = {"start": start, "questions": questions}
+    extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
+    write_run(run, study=study, stage="train", inputs=inputs, seeds=[seed], extra=extra)

@@ -1,0 +1,114 @@
+"""One training step's meta-episodes, and what training needs of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrsearch.agent.baselines import run_procedure
+from mrsearch.agent.batch import run_batch
+from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.meta_episode import training_sequences
+from mrsearch.agent.ports import Policy, SearchEngine
+from mrsearch.agent.records import ActionKind, MetaEpisode, Question
+from mrsearch.agent.scoring import rewards
+from mrsearch.agent.spec import AgentSpec
+from mrsearch.config.training import PolicyTraining, Train
+from mrsearch.learning.advantages import advantages
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training sequence of length T with the advantage of each of its tokens."""
+
+    token_ids: list[int]
+    loss_mask: list[int]
+    logprobs: list[float]
+    advantages: list[float]
+    meta_episode: int
+    """Number of the meta-episode within the step; question = meta_episode // group size."""
+
+
+def draw_questions(questions: Sequence[Question], count: int, seed: int, step: int) -> list[Question]:
+    """The step's questions, without repetition; they depend on seed and step alone."""
+    if count > len(questions):
+        raise ValueError(f"training.questions_per_step ({count}) is larger than the training set ({len(questions)} questions)")
+    return random.Random(f"{seed}/{step}/questions").sample(questions, count)
+
+
+def roll_out(
+    questions: Sequence[Question],
+    policy: Policy,
+    engine: SearchEngine,
+    spec: AgentSpec,
+    dialogue: Dialogue,
+    config: PolicyTraining,
+    *,
+    seed: int,
+    step: int,
+) -> list[MetaEpisode]:
+    """G meta-episodes of each question, group after group."""
+
+    def start(question: Question, request_id: str) -> Any:
+        return lambda: run_procedure(
+            question, policy, engine, spec, dialogue, temperature=config.temperature, top_p=config.top_p, seed=seed, request_id=request_id
+        )
+
+    jobs = []
+    for q, question in enumerate(questions):
+        for g in range(config.group_size):
+            request_id = f"{step:06d}/{q:05d}/{g:03d}"
+            jobs.append((request_id, start(question, request_id)))
+    return asyncio.run(run_batch(jobs, policy, len(jobs)))
+
+
+def reward_tensors(metas: Sequence[MetaEpisode], group_size: int, episodes: int, kind: str) -> tuple[Tensor, Tensor]:
+    """Rewards and existence of every episode, both [Q, G, N]; an episode that did not take place has reward 0."""
+    rewards_MN = torch.zeros(len(metas), episodes)
+    exists_MN = torch.zeros(len(metas), episodes, dtype=torch.bool)
+    for m, meta in enumerate(metas):
+        scores = rewards(meta, kind)  # type: ignore[arg-type]
+        rewards_MN[m, : len(scores)] = torch.tensor(scores)
+        exists_MN[m, : len(scores)] = True
+    shape = (-1, group_size, episodes)
+    return rewards_MN.view(shape), exists_MN.view(shape)
+
+
+def training_rows(metas: Sequence[MetaEpisode], rewards_QGN: Tensor, exists_QGN: Tensor, train: Train) -> list[Row]:
+    """Every training sequence with the advantage of its episode on each token that the policy generated."""
+    advantages_QGN = advantages(train.algorithm, rewards_QGN, exists_QGN, gamma=train.gamma, episode_mask=train.episode_mask)
+    advantages_MN = advantages_QGN.flatten(0, 1)
+    rows = []
+    for m, meta in enumerate(metas):
+        for sequence in training_sequences(meta):
+            if not any(sequence.loss_mask):
+                continue
+            values = [*advantages_MN[m].tolist(), 0.0]
+            per_token = [values[episode] * mask for episode, mask in zip(sequence.episode_ids, sequence.loss_mask, strict=True)]
+            rows.append(Row(sequence.token_ids, sequence.loss_mask, sequence.logprobs, per_token, m))
+    return rows
+
+
+def summary(metas: Sequence[MetaEpisode], rewards_QGN: Tensor, exists_QGN: Tensor) -> dict[str, Any]:
+    """What the training log says of a step's meta-episodes: means per meta-episode unless named otherwise."""
+    count = len(metas)
+    turns = [turn for meta in metas for episode in meta.episodes for turn in episode.turns]
+    generated = sum(sum(meta.loss_mask) for meta in metas)
+    return {
+        "em": rewards_QGN.flatten(0, 1).mean(0).tolist(),
+        "exists": exists_QGN.flatten(0, 1).float().mean(0).tolist(),
+        "zero_variance_groups": (rewards_QGN.flatten(2).amax(1) == rewards_QGN.flatten(2).amin(1)).all(-1).float().mean().item(),
+        "searches": sum(turn.action is ActionKind.search for turn in turns) / count,
+        "turns": len(turns) / count,
+        "invalid_actions": sum(turn.action is ActionKind.invalid for turn in turns) / max(1, len(turns)),
+        "search_failures": sum(meta.search_failures for meta in metas),
+        "generated_tokens": generated / count,
+        "length": sum(len(meta.token_ids) for meta in metas) / count,
+        "nll": -sum(sum(meta.logprobs) for meta in metas) / max(1, generated),
+    }

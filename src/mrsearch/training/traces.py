@@ -1,0 +1,109 @@
+"""Scripted traces: the demonstrator's meta-episodes, through the same rollout as everything else."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mrsearch.agent.baselines import run_procedure
+from mrsearch.agent.batch import run_batch
+from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.ports import Hit, Policy, SearchEngine
+from mrsearch.agent.records import MetaEpisode, Question
+from mrsearch.agent.spec import AgentSpec
+from mrsearch.config import Study
+from mrsearch.data.world import World
+from mrsearch.training.demonstrator import Demonstrator, OneShotDemonstrator
+
+CONCURRENCY = 256
+
+
+class Trace(NamedTuple):
+    """Tokens of a scripted meta-episode and which of them the demonstrator wrote."""
+
+    token_ids: list[int]
+    loss_mask: list[int]
+
+
+async def make_traces(study: Study, tokenizer: Any, engine: SearchEngine, count: int, seed: int) -> list[Trace]:
+    """`count` traces over training questions; the same seed gives the same traces."""
+    assert study.data.kind == "world", "only the synthetic world has scripts; the configuration forbids others"
+    world = World(study.data)
+    rows = world.train_questions()
+    dialogue = Dialogue(tokenizer, study.protocol)
+    maker = _Maker(study, world, rows, engine, dialogue)
+    jobs = [(f"trace-{number}", _bind(maker, seed, number)) for number in range(count)]
+    metas = await run_batch(jobs, _Unbatched(), CONCURRENCY)
+    return [Trace(meta.token_ids, meta.loss_mask) for meta in metas]
+
+
+def relabel(token_ids: list[int], classes: list[Tensor], vocabulary: int, generator: torch.Generator) -> Tensor:
+    """The tokens with every class (names, cities, ...) permuted by a fresh bijection: nothing to memorise, only copying pays."""
+    mapping = torch.arange(vocabulary)
+    for members in classes:
+        mapping[members] = members[torch.randperm(len(members), generator=generator)]
+    return mapping[torch.tensor(token_ids)]
+
+
+def name_classes(tokenizer: Any, study: Study) -> list[Tensor]:
+    """Token ids of the world's names and of each kind of value."""
+    assert study.data.kind == "world"
+    world = World(study.data)
+    return [torch.tensor(tokenizer.convert_tokens_to_ids(words)) for words in (world.names, *world.values.values())]
+
+
+class _Unbatched:
+    """Stands where run_batch wants a policy: every trace has a demonstrator of its own."""
+
+    async def generate(self, *_: object) -> Any:
+        raise AssertionError("each trace asks its own demonstrator")
+
+
+class _Maker:
+    def __init__(self, study: Study, world: World, rows: list[dict[str, Any]], engine: SearchEngine, dialogue: Dialogue) -> None:
+        self.study, self.world, self.rows, self.engine, self.dialogue = study, world, rows, engine, dialogue
+
+    async def make(self, seed: int, number: int) -> MetaEpisode:
+        rng = random.Random(f"{seed}/{number}")
+        row = rng.choice(self.rows)
+        question = Question(row["id"], row["question"], tuple(row["golden_answers"]))
+        draw = rng.random() / self.study.warm_start.one_shot_rate if self.study.warm_start.one_shot_rate else 1.0
+        procedure = "direct" if draw < 0.5 else "rag" if draw < 1.0 else "meta_episode"
+        many = procedure == "meta_episode"
+        spec = AgentSpec(
+            self.study.protocol,
+            procedure,  # type: ignore[arg-type]
+            self.study.warm_start.episodes if many else 1,
+            self.study.protocol.turns,
+            self.study.retrieval.topk,
+        )
+        policy = self._meta(row, rng) if many else await self._one_shot(row, procedure, rng)
+        return await run_procedure(
+            question, policy, self.engine, spec, self.dialogue, temperature=0.0, top_p=1.0, seed=0, request_id=f"trace-{number}"
+        )
+
+    def _meta(self, row: dict[str, Any], rng: random.Random) -> Policy:
+        return Demonstrator(
+            self.world,
+            row["metadata"],
+            self.engine,
+            self.dialogue.tokenizer,
+            topk=self.study.retrieval.topk,
+            turns=self.study.protocol.turns,
+            careful_rate=self.study.warm_start.careful_rate,
+            rng=rng,
+        )
+
+    async def _one_shot(self, row: dict[str, Any], procedure: str, rng: random.Random) -> Policy:
+        hits: list[Hit] = []
+        if procedure == "rag":
+            hits = await self.engine.search(row["question"].strip(), self.study.retrieval.topk)
+        return OneShotDemonstrator(self.world, row["metadata"], hits, self.dialogue.tokenizer, rng)
+
+
+def _bind(maker: _Maker, seed: int, number: int) -> Any:
+    return lambda: maker.make(seed, number)
+
