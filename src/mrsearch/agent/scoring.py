@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from mrsearch.agent.records import MetaEpisode
@@ -33,7 +33,10 @@ def normalize(text: str) -> str:
 
 
 def em(prediction: str, golds: Sequence[str]) -> float:
-    """1.0 where the prediction equals one of the gold answers in normal form, else 0.0."""
+    """1.0 where the prediction equals one of the gold answers in normal form, else 0.0.
+
+    Here and below one gold answer may come as a plain string; no gold answer at all is a ValueError.
+    """
     predicted = normalize(prediction)
     return float(any(predicted == normalize(gold) for gold in _some(golds)))
 
@@ -91,10 +94,8 @@ def _f1_of(predicted: str, gold: str, yes_no_rule: bool) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def _some(golds: Iterable[str]) -> list[str]:
-    if isinstance(golds, str):
-        raise TypeError(f"golds is one string ({golds!r}): give a list of gold answers")
-    found = list(golds)
+def _some(golds: Sequence[str]) -> list[str]:
+    found = [golds] if isinstance(golds, str) else list(golds)
     if not found:
         raise ValueError("a question without gold answers cannot be scored: drop it from the data")
     return found
