@@ -75,7 +75,7 @@ def made_record(study: Study, place: tuple[str, str, int, str, str], number: int
     """Right with a probability that depends on the method, the question's difficulty and the episode."""
     from mrsearch.evaluation.scores import score_record
 
-    model, method, seed, decoding, benchmark = place
+    _, method, _, decoding, benchmark = place
     difficulty = np.random.default_rng(zlib.crc32(f"{benchmark}/{number}".encode())).normal(0, 0.25)
     rng = np.random.default_rng(zlib.crc32("/".join(map(str, (*place, number))).encode()))
     episodes, length = [], 8

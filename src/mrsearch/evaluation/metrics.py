@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,19 +37,15 @@ def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: P
         )
     rows: list[dict[str, Any]] = []
     cells: list[Cell] = []
-    for model in study.models:
-        for decoding in study.evaluation.decoding:
-            for benchmark in study.benchmarks:
-                questions: dict[str, list[str]] = {}
-                for method in study.methods:
-                    of_method = []
-                    for seed in study.seeds:
-                        key = (model, method, seed, decoding, benchmark)
-                        of_method.append(_read(study, key, paths[key]))
-                        questions[f"{method}, seed {seed}"] = [row["question_id"] for row in of_method[-1]]
-                        rows += of_method[-1]
-                    cells.append(_cell(study, of_method))
-                _check_same(questions, f"{model}, {decoding}, {benchmark}")
+    for model, decoding, benchmark in itertools.product(study.models, study.evaluation.decoding, study.benchmarks):
+        read = {
+            (method, seed): _read(study, key, paths[key])
+            for method, seed in itertools.product(study.methods, study.seeds)
+            for key in [(model, method, seed, decoding, benchmark)]
+        }
+        _check_same(read, f"{model}, {decoding}, {benchmark}")
+        rows += itertools.chain.from_iterable(read.values())
+        cells += [_cell([read[method, seed] for seed in study.seeds]) for method in study.methods]
     _write(pa.Table.from_pylist(rows), scores_out)
     _write(pa.Table.from_pylist(list(aggregates.aggregate(study, cells)), schema=aggregates.SCHEMA), metrics_out)
 
@@ -87,7 +84,10 @@ def _read(study: Study, key: tuple[str, str, int, str, str], path: Path) -> list
     return rows
 
 
-def _check_same(questions: dict[str, list[str]], where: str) -> None:
+def _check_same(read: dict[tuple[str, int], list[dict[str, Any]]], where: str) -> None:
+    questions = {
+        f"{method}, seed {seed}": [row["question_id"] for row in rows] for (method, seed), rows in read.items()
+    }
     (first, expected), *others = questions.items()
     if len(set(expected)) != len(expected):
         raise ValueError(f"{where}: {first} answers a question twice")
@@ -99,7 +99,7 @@ def _check_same(questions: dict[str, list[str]], where: str) -> None:
             )
 
 
-def _cell(study: Study, of_method: list[list[dict[str, Any]]]) -> Cell:
+def _cell(of_method: list[list[dict[str, Any]]]) -> Cell:
     first = of_method[0][0]
     measured = [[list(_measures(row)) for row in rows] for rows in of_method]
     names = [name for name, _ in measured[0][0]]

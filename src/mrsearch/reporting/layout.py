@@ -56,8 +56,8 @@ def number(value: float, scale: float = 1.0, digits: int = 1, sign: bool = False
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    text = f"{value * scale:{'+' if sign else ''}.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0.0 and text.startswith("-") else text
+    rounded = round(value * scale, digits) + 0.0  # minus zero becomes zero
+    return f"{rounded:{'+' if sign else ''}.{digits}f}"
 
 
 def mark_best(texts: Sequence[str]) -> list[Mark]:

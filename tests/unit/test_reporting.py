@@ -1,0 +1,146 @@
+"""Tables and figures: complete, deterministic, escaped, and readable when a study is unusual."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mrsearch.config import Study
+from mrsearch.evaluation.metrics import write_metrics
+from mrsearch.reporting.figures import write_figures
+from mrsearch.reporting.frame import Metrics
+from mrsearch.reporting.layout import Mark, mark_best, number
+from mrsearch.reporting.tables import main_table, main_table_text, write_tables
+
+FIGURES = ("improvement", "episodes", "training")
+
+
+@pytest.fixture
+def metrics(small_study: Study, make_records: Callable[..., Path], tmp_path: Path) -> Path:
+    write_metrics(
+        small_study, make_records(small_study, tmp_path / "eval"), tmp_path / "s.parquet", tmp_path / "m.parquet"
+    )
+    return tmp_path / "m.parquet"
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_are_complete_and_repeatable(small_study: Study, metrics: Path, tmp_path: Path):
+    write_tables(small_study, metrics, tmp_path / "a")
+    write_tables(small_study, metrics, tmp_path / "b")
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+    rows = read_csv(tmp_path / "a" / "main.csv")
+    assert [(row["decoding"], row["method"]) for row in rows[:4]] == [("greedy", name) for name in small_study.methods]
+    assert len(rows) == 8
+    direct, baseline, _, ours = (row for row in rows if row["decoding"] == "greedy")
+    value = Metrics(small_study, metrics).at("tiny", "greedy", "mr_search", "two", "em", "last_valid").value
+    assert float(ours["two"]) == pytest.approx(value, abs=1e-5)
+    assert float(ours["average"]) == pytest.approx((float(ours["one"]) + float(ours["two"])) / 2, abs=1e-5)
+    gain = float(direct["average"]) / float(baseline["average"]) - 1
+    assert float(direct["relative_improvement"]) == pytest.approx(gain, abs=1e-4)
+    assert baseline["relative_improvement"] == ""
+    episodes = read_csv(tmp_path / "a" / "episodes.csv")
+    assert len(episodes) == 2 * 4 * (3 + 3)
+    third = next(row for row in episodes if row["episode"] == "3")
+    assert float(third["em"]) == pytest.approx(float(third["corrected"]) + float(third["kept"]), abs=1e-5)
+
+
+def test_every_shown_number_is_the_files(small_study: Study, metrics: Path):
+    rows = Metrics(small_study, metrics)
+    block = main_table(rows).blocks[1]
+    shown = block.rows[3][1].text
+    assert float(shown) == pytest.approx(
+        100 * rows.at("tiny", "sampled", "mr_search", "one", "em", "last_valid").value, abs=0.05
+    )
+    assert [cell.text for cell in block.closing[0]][:5] == ["n", "12", "12", "12", "24"]
+
+
+def test_notes_say_what_was_measured(small_study: Study, metrics: Path):
+    notes = " ".join(main_table(Metrics(small_study, metrics)).notes)
+    for fact in ("last valid answer", "unweighted mean", "but extra", "200 bootstrap", "Search-R1", "seeds 0, 1"):
+        assert fact in notes
+
+
+def test_labels_are_escaped(small_study: Study, metrics: Path, tmp_path: Path):
+    write_tables(small_study, metrics, tmp_path)
+    assert "One \\& only" in (tmp_path / "main.tex").read_text()
+    assert "One & only" in (tmp_path / "main.md").read_text()
+
+
+def test_terminal_table(small_study: Study, metrics: Path):
+    text = main_table_text(small_study, metrics)
+    assert "MR-Search" in text
+    assert "sampled" in text
+
+
+def test_marks():
+    assert mark_best(["10.0", "20.0", "20.0", "5.0", "–"]) == [Mark.second, Mark.best, Mark.best, Mark.none, Mark.none]
+    assert mark_best(["10.0", "10.0"]) == [Mark.none, Mark.none]
+
+
+def test_numbers():
+    assert number(0.4567, 100) == "45.7"
+    assert number(-0.0001, 100, sign=True) == "+0.0"
+    assert number(float("nan")) == "–"
+    assert number(float("inf"), 100) == "∞"
+
+
+def test_a_missing_row_is_an_error(small_study: Study, metrics: Path, tmp_path: Path):
+    larger = small_study.model_copy(
+        update={"benchmarks": {**small_study.benchmarks, "new": small_study.benchmarks["two"]}}
+    )
+    with pytest.raises(ValueError, match="no row for .*'new'"):
+        write_tables(larger, metrics, tmp_path / "tables")
+
+
+def test_figures_are_complete_and_repeatable(
+    small_study: Study, metrics: Path, make_train_logs: Callable[[Study, Path], Path], tmp_path: Path
+):
+    models = make_train_logs(small_study, tmp_path / "models")
+    for name in ("a", "b"):
+        write_figures(small_study, metrics, models, tmp_path / name)
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+    assert set(hashes(tmp_path / "a")) == {
+        f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "svg", "png", "csv")
+    }
+    for path in (tmp_path / "a").iterdir():
+        assert b"2026" not in path.read_bytes()[:2000] or path.suffix == ".png"
+
+
+def test_a_missing_training_log_is_an_error(small_study: Study, metrics: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"search_r1/seed0/train.jsonl is missing: train search_r1 again"):
+        write_figures(small_study, metrics, tmp_path / "models", tmp_path / "figures")
+
+
+def test_a_broken_training_log_is_an_error(
+    small_study: Study, metrics: Path, make_train_logs: Callable[[Study, Path], Path], tmp_path: Path
+):
+    models = make_train_logs(small_study, tmp_path / "models")
+    path = models / "tiny" / "mr_search" / "seed0" / "train.jsonl"
+    path.write_text(path.read_text() + '{"step": 31}\n')
+    with pytest.raises(ValueError, match=r"train.jsonl, line 31: not a step of a training log"):
+        write_figures(small_study, metrics, models, tmp_path / "figures")
+
+
+def test_a_study_without_training_or_reflection(small_study: Study, make_records: Callable[..., Path], tmp_path: Path):
+    """Two methods of one generation, nothing right: no improvement is defined, and everything is drawn all the same."""
+    raw = small_study.model_dump()
+    raw["methods"] = {"direct": {"procedure": "direct"}, "rag": {"procedure": "rag"}}
+    raw["report"]["baseline"] = "direct"
+    raw["seeds"] = [0]
+    study = Study.model_validate(raw)
+    write_metrics(study, make_records(study, tmp_path / "eval", 2), tmp_path / "s.parquet", tmp_path / "m.parquet")
+    write_tables(study, tmp_path / "m.parquet", tmp_path / "tables")
+    write_figures(study, tmp_path / "m.parquet", tmp_path / "models", tmp_path / "figures")
+    assert len(list((tmp_path / "figures").iterdir())) == 12
