@@ -52,6 +52,8 @@ class LocalLauncher:
     @staticmethod
     def _process(job_id: str) -> psutil.Process | None:
         pid, _, created = job_id.partition("-")
+        if not created:
+            return None
         try:
             process = psutil.Process(int(pid))
             if abs(process.create_time() - float(created)) > 0.02 or process.status() == psutil.STATUS_ZOMBIE:

@@ -23,6 +23,7 @@ from mrsearch.config.study import Study
 from mrsearch.retrieval.atomic import read_json, write_json
 from mrsearch.retrieval.endpoint import Endpoint, healthy, read_endpoint
 from mrsearch.retrieval.files import ServiceFiles
+from mrsearch.retrieval.keeper import pipeline_pid
 from mrsearch.retrieval.manifest import FILE as MANIFEST
 
 log = logging.getLogger(__name__)
@@ -31,11 +32,19 @@ LOG_LINES = 15
 """Lines of the server's log that an error repeats."""
 
 
-def start(study: Study, corpus: Path, indexes: Path, token: Path, launcher: Launcher | None = None) -> None:
+def start(
+    study: Study,
+    corpus: Path,
+    indexes: Path,
+    token: Path,
+    launcher: Launcher | None = None,
+    holder: int | None = None,
+) -> None:
     """Start the study's retrieval server, or attach to the one that serves the same already, and publish `token`.
 
     Returns once the server has answered a query. If it ends or stays silent for `retrieval.service.start_seconds`, it
-    is stopped and RuntimeError names its log; an interrupt (SIGINT, SIGTERM) stops it as well.
+    is stopped and RuntimeError names its log; an interrupt (SIGINT, SIGTERM) stops it as well. The lease is renewed by
+    searches and while the process `holder` lives (default: the Snakemake run that this call belongs to, if any).
     """
     launcher = launcher or LocalLauncher()
     files = ServiceFiles(token)
@@ -48,6 +57,7 @@ def start(study: Study, corpus: Path, indexes: Path, token: Path, launcher: Laun
     with _stop_when_interrupted(token, launcher):
         with files.locked():
             job_id = _attach_or_submit(files, spec, identity, launcher)
+            _keep_lease(files, holder or pipeline_pid())
         _wait(files, job_id, study.retrieval.service.start_seconds, launcher)
         write_json(files.token, {"live": files.live.name, "job_id": job_id})
 
@@ -63,6 +73,7 @@ def stop(token: Path, launcher: Launcher | None = None) -> None:
         files.lease.unlink(missing_ok=True)
         if state:
             launcher.cancel(state["job_id"])
+            LocalLauncher().cancel(state.get("keeper", ""))
         files.remove()
 
 
@@ -113,6 +124,16 @@ def _attach_or_submit(files: ServiceFiles, spec: dict[str, Any], identity: str, 
     write_json(files.state, {"job_id": job_id, "identity": identity})
     log.info("submitted job %s, log %s", job_id, files.log)
     return job_id
+
+
+def _keep_lease(files: ServiceFiles, holder: int | None) -> None:
+    """Put the keeper of this holder in the place of an earlier one."""
+    state = read_json(files.state)
+    assert state is not None
+    LocalLauncher().cancel(state.get("keeper", ""))
+    if holder is not None:
+        command = [sys.executable, "-m", "mrsearch.retrieval.keeper", str(files.token), str(holder)]
+        write_json(files.state, {**state, "keeper": LocalLauncher().submit(command, "lease keeper", files.log)})
 
 
 def _wait(files: ServiceFiles, job_id: str, seconds: float, launcher: Launcher) -> Endpoint:

@@ -21,6 +21,8 @@ from mrsearch.retrieval.files import ServiceFiles
 log = logging.getLogger(__name__)
 MOST_FAILURES = 5
 """Crashes in a row after which the supervisor gives up."""
+HOPELESS = 78
+"""Exit status of a server that another start would not mend (EX_CONFIG of sysexits.h)."""
 STABLE_SECONDS = 60.0
 """A server that lived this long starts a new count of crashes."""
 LONGEST_PAUSE = 30.0
@@ -50,7 +52,7 @@ def supervise(token: Path) -> int:
         failures = 1 if time.monotonic() - begun > STABLE_SECONDS else failures + 1
         log.error("the server ended with status %s, failure %d in a row", server.returncode, failures)
         files.live.unlink(missing_ok=True)
-        if failures >= MOST_FAILURES:
+        if failures >= MOST_FAILURES or server.returncode == HOPELESS:
             return 1
         time.sleep(min(LONGEST_PAUSE, 0.25 * 2**failures))
     log.info("ending: %s", f"signal {ending[0]}" if ending else "the lease is over")
@@ -84,7 +86,11 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     if len(arguments) == 1:
         return supervise(Path(arguments[0]))
-    _serve(Path(arguments[0]), int(arguments[1]))
+    try:
+        _serve(Path(arguments[0]), int(arguments[1]))
+    except ValueError as error:
+        log.error("%s", error)
+        return HOPELESS
     return 0
 
 
