@@ -36,7 +36,7 @@ def sample(logits_BV: Tensor, temperature_B: Tensor, top_p_B: Tensor, uniform_B:
 def _inverse_cdf(probabilities_BV: Tensor, top_p_B: Tensor, uniform_B: Tensor) -> Tensor:
     order = None
     if bool((top_p_B < 1).any()):
-        probabilities_BV, order = probabilities_BV.sort(-1, descending=True, stable=True)
+        probabilities_BV, order = probabilities_BV.sort(dim=-1, descending=True, stable=True)
         before = probabilities_BV.cumsum(-1) - probabilities_BV
         probabilities_BV = probabilities_BV * (before < top_p_B[:, None])
     cumulative = probabilities_BV.double().cumsum(-1)
