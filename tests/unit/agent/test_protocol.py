@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mrsearch.agent.protocol import StopRule, read_action
@@ -84,6 +84,24 @@ def test_the_byte_level_tokenizer_puts_the_tests_to_the_test(stages):
     assert len(stage.encode("</search>")) > 1
     merged = [token for token in stage.encode("x?</answer>\n\n") if stage.dialogue.decode([token]) in (">\n\n", "?</")]
     assert len(merged) == 2
+
+
+def test_only_the_token_that_completes_the_tag_is_the_end(stage):
+    token_ids = stage.encode("<answer> Bla </answer> <think> > </think>")
+    ends = [n for n in range(1, len(token_ids) + 1) if stage.stop_rule.is_end(token_ids[:n])]
+    assert len(ends) == 1
+
+
+def test_a_tag_may_be_as_many_tokens_as_characters():
+    backend = Tokenizer(models.BPE({symbol: n for n, symbol in enumerate(dict.fromkeys("</answersch>x"))}, []))
+    backend.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    text = "x<search>x</search>"
+    token_ids = tokenizer.encode(text)
+    assert len(token_ids) == len(text)
+    rule = StopRule(tokenizer)
+    assert [n for n in range(1, len(text) + 1) if rule.is_end(token_ids[:n])] == [len(text)]
 
 
 def test_a_tag_that_is_one_token_with_its_neighbours_ends_a_generation():

@@ -205,6 +205,14 @@ def test_an_observation_is_clipped_exactly_at_the_limit(stage):
     assert (meta.stop, meta.episodes[0].stop) == (StopReason.context_limit, StopReason.context_limit)
 
 
+def test_no_search_is_made_when_its_observation_has_no_room(stage):
+    prompt = stage.dialogue.first_prompt("search", stage.question.question)
+    limit = len(prompt) + len(stage.encode(SEARCH))
+    stage = stage.having(context_tokens=limit, turn_tokens=40)
+    meta = stage.play(stage.policy([SEARCH]))
+    assert (actions(meta), meta.stop, stage.engine.queries) == ([["search"]], StopReason.context_limit, [])
+
+
 @pytest.mark.parametrize("broken", ["too many", "no logprobs", "nothing", "beyond the end"])
 def test_a_policy_that_breaks_its_port_is_caught(stage, broken):
     class Broken:
