@@ -100,7 +100,7 @@ def test_a_missing_row_is_an_error(small_study: Study, metrics: Path, tmp_path: 
     larger = small_study.model_copy(
         update={"benchmarks": {**small_study.benchmarks, "new": small_study.benchmarks["two"]}}
     )
-    with pytest.raises(ValueError, match="no row for .*'new'"):
+    with pytest.raises(ValueError, match=r"no row for .*'new'"):
         write_tables(larger, metrics, tmp_path / "tables")
 
 

@@ -95,10 +95,10 @@ class _Runner:
         """Answer the questions and write their records, and beside them what the answers cost."""
         started = time.monotonic()
         records = await self._answer(benchmark, self.study.evaluation.decoding[decoding], decoding, questions)
-        failures = self._check(records, questions, f"{benchmark}, {decoding}")
         for record in records:
             place = {"decoding": decoding, "benchmark": benchmark}
             record.tags = {**record.tags, **self.tags, **place, "scores": score_record(record)}
+        failures = self._check(records, questions, f"{benchmark}, {decoding}")
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_json(_cost(path), {"questions": len(records), "seconds": seconds, "search_failures": failures})
@@ -133,11 +133,12 @@ class _Runner:
                 f"{where}: {len(records)} records answer {len(questions)} questions: the evaluation is incomplete"
             )
         failures = sum(record.search_failures for record in records)
-        searches = sum(episode.searches for record in records for episode in record.episodes)
+        searches = int(sum(sum(record.tags["scores"]["searches"]) for record in records))
+        attempts = max(searches, failures)
         allowed = self.study.retrieval.client.max_failure_rate
-        if failures > allowed * max(searches, 1):
+        if failures > allowed * attempts:
             raise ValueError(
-                f"{where}: {failures} of {searches} searches failed, more than retrieval.client.max_failure_rate "
+                f"{where}: {failures} of {attempts} searches failed, more than retrieval.client.max_failure_rate "
                 f"({allowed}) allows: look at the retriever's log, then run again"
             )
         return failures

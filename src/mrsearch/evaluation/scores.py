@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrsearch.agent import scoring
-from mrsearch.agent.records import ActionKind, MetaEpisode
+from mrsearch.agent.records import ActionKind, MetaEpisode, Turn
 
 SCORES = ("em", "f1", "sub_em")
 COUNTS = ("searches", "turns", "generated_tokens")
@@ -21,7 +21,7 @@ def score_record(record: MetaEpisode) -> dict[str, list[float]]:
         "em": [0.0 if answer is None else float(scoring.em(answer, golds)) for answer in answers],
         "f1": [0.0 if answer is None else float(scoring.f1(answer, golds)) for answer in answers],
         "sub_em": [0.0 if answer is None else float(scoring.sub_em(answer, golds)) for answer in answers],
-        "searches": [float(episode.searches) for episode in record.episodes],
+        "searches": [float(sum(_searched(turn) for turn in episode.turns)) for episode in record.episodes],
         "turns": [float(len(episode.turns)) for episode in record.episodes],
         "generated_tokens": [
             float(sum(turn.end - turn.start for turn in episode.turns)) for episode in record.episodes
@@ -74,6 +74,11 @@ def transitions(em: Sequence[float]) -> dict[str, list[float]]:
         "corrupted": [float(before and not after) for before, after in pairs],
         "kept": [float(before and after) for before, after in pairs],
     }
+
+
+def _searched(turn: Turn) -> bool:
+    """Whether the turn searched, or its prompt held passages that the procedure had searched for (rag)."""
+    return turn.action is ActionKind.search or bool(turn.hits)
 
 
 def _pad(values: Sequence[float], length: int) -> list[float]:
