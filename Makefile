@@ -1,0 +1,57 @@
+# The doors for a newcomer. Needs Python 3.11, make and bash; everything else goes into .venv.
+#
+#   make demo     run the embedded study and print its table
+#   make test     run all tests
+#   make report   write report.html of a study that has run and print its table (STUDY=demo)
+#   make lint     check style, types and workflow
+#   make config   write config.yaml's comments, the schemas and the key tables anew from src/mrsearch/config/
+#   make lock     resolve envs/cpu.in anew into envs/cpu.lock.txt (needs uv)
+#
+# TORCH_PIP_ARGS are further arguments for pip when it installs PyTorch, to point it at PyTorch's CPU wheels.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test report lint config lock
+
+STUDY ?= demo
+UV ?= uv
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --profile profile/local
+RESULTS := results/$(STUDY)
+INSTALLED := .venv/installed
+export TORCH_PIP_ARGS PYTHON
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(INSTALLED): envs/install.sh envs/torch-cpu.lock.txt envs/cpu.lock.txt pyproject.toml
+	@envs/install.sh .venv
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(SNAKEMAKE) --config study=demo
+	@$(MAKE) --no-print-directory report STUDY=demo
+
+report: $(INSTALLED)
+	@if [ ! -e $(RESULTS)/report.html ] || [ -n "$$(find $(RESULTS)/tables $(RESULTS)/figures -newer $(RESULTS)/report.html)" ]; then \
+	  $(BIN)/snakemake --quiet all --config study=$(STUDY) --report $(RESULTS)/report.html; \
+	fi
+	@$(BIN)/mrsearch report show --study $(RESULTS)/study.json --metrics $(RESULTS)/metrics.parquet
+	@printf 'Tables:  %s\nFigures: %s\nReport:  %s\n' $(RESULTS)/tables $(RESULTS)/figures $(RESULTS)/report.html
+
+test: $(INSTALLED)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --color=no
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile rules workflow
+	@$(BIN)/snakemake --lint
+
+config: $(INSTALLED)
+	@$(BIN)/mrsearch config generate
+
+lock:
+	@$(UV) pip compile envs/cpu.in --python-version 3.11 --override envs/elsewhere.txt --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --quiet --output-file envs/cpu.lock.txt
