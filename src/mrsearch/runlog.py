@@ -1,0 +1,131 @@
+"""`run.json`: what a stage ran, on what, from which inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mrsearch.config import Study, digest
+
+_PACKAGE = Path(__file__).resolve().parent
+_ROOT = _PACKAGE.parents[1]
+"""The project's folder where the package runs from its checkout."""
+
+
+def write_run(
+    path: Path, *, study: Study, stage: str, inputs: Mapping[str, Path], seeds: Iterable[int], extra: Mapping[str, Any]
+) -> None:
+    """Write the self-describing record of one finished stage to `path`, atomically.
+
+    It holds the resolved study, the code's revision and hash, lock files, input hashes, package versions, seeds and
+    hardware. The keys of `extra` stand beside these, `seconds` and `timing` under "timing", the only key whose value
+    differs between two equal runs on one machine.
+
+    Raises FileNotFoundError for an input that is not there, ValueError for a key of `extra` that is taken.
+    """
+    record: dict[str, Any] = {
+        "stage": stage,
+        "study": study.name,
+        "seeds": sorted(seeds),
+        "config": study.model_dump(mode="json"),
+        "config_digest": digest(study),
+        "code": {"git": _git(), "source_sha256": _hash_folder(_PACKAGE, "*.py"), "locks": _locks()},
+        "inputs": {name: {"path": where.as_posix(), "sha256": hash_path(where)} for name, where in inputs.items()},
+        "packages": _packages(),
+        "hardware": _hardware(),
+        "timing": {"finished": datetime.now(UTC).isoformat(timespec="seconds")},
+    }
+    for name, value in extra.items():
+        if name == "timing":
+            record["timing"] |= value
+        elif name == "seconds":
+            record["timing"]["seconds"] = value
+        elif name in record:
+            raise ValueError(f"{path}: extra key {name!r} is taken by the run record: choose another name")
+        else:
+            record[name] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def hash_path(path: Path) -> str:
+    """sha256 of a file's bytes; of a folder, over the names and hashes of its files.
+
+    Files called run.json do not count, because they hold times. FileNotFoundError where nothing is at `path`.
+    """
+    if path.is_dir():
+        return _hash_folder(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_folder(folder: Path, pattern: str = "*") -> str:
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob(pattern) if file.is_file()}
+    total = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        if file.name != "run.json":
+            total.update(f"{name}\0{hash_path(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _git() -> dict[str, Any] | None:
+    """Revision of the checkout the package runs from; None where it is installed elsewhere or there is no git."""
+    if _run("git", "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    revision, changes = _run("git", "rev-parse", "HEAD"), _run("git", "status", "--porcelain")
+    return None if revision is None or changes is None else {"revision": revision, "dirty": bool(changes)}
+
+
+def _locks() -> dict[str, str]:
+    return {lock.name: hash_path(lock) for lock in sorted((_ROOT / "envs").glob("*.lock.txt"))}
+
+
+def _packages() -> dict[str, str]:
+    return {found.metadata["Name"]: found.version for found in metadata.distributions()}
+
+
+def _hardware() -> dict[str, Any]:
+    """Processor, memory and GPUs of this machine, and the system that runs it."""
+    memory = None
+    with contextlib.suppress(ValueError, OSError):
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    gpus = _run("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": memory,
+        "gpus": gpus.splitlines() if gpus else [],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _run(*command: str) -> str | None:
+    """What a command prints, run in the package's folder; None where it is missing or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, cwd=_PACKAGE, capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+    return None
