@@ -107,7 +107,7 @@ def test_attach_crash_under_load_replace_and_stop(place, token):
 def test_damaged_index_fails_at_once_and_names_the_log(place, token, tmp_path):
     shutil.copytree(place / "corpus", tmp_path / "corpus")
     shutil.copytree(place / "indexes", tmp_path / "indexes")
-    index = tmp_path / "indexes" / "dense" / "index.faiss"
+    index = tmp_path / "indexes" / "dense" / "vectors.faiss"
     index.write_bytes(index.read_bytes()[:100])
     begun = time.monotonic()
     with pytest.raises(RuntimeError, match=r"(?s)ended before it answered.*dense\.json\.log.*index is damaged"):

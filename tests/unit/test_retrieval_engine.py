@@ -99,7 +99,7 @@ def test_index_of_another_corpus_or_configuration_is_refused(place, tmp_path):
 
 def test_damaged_index_is_refused(place, tmp_path):
     shutil.copytree(place / "indexes", tmp_path / "indexes")
-    file = tmp_path / "indexes" / "dense" / "index.faiss"
+    file = tmp_path / "indexes" / "dense" / "vectors.faiss"
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(ValueError, match="damaged"):
         open_engine(study(), place / "corpus", tmp_path / "indexes")

@@ -55,15 +55,18 @@ class DenseRetriever(Model):
     encoder: Encoder
     """Who turns text into vectors."""
     index: Literal["flat", "sq_fp16", "ivf_sq8", "hnsw", "pq_refine", "torch"] = "flat"
-    """flat and sq_fp16 (FAISS) and torch are exact; the others approximate."""
+    """flat (float32) and sq_fp16 (FAISS) and torch (half precision in memory, on GPUs where there are) are exact; the
+    others approximate. All but flat keep float16 vectors."""
     nlist: PositiveInt = 1024
     """Cells of ivf_sq8."""
     nprobe: PositiveInt = 64
     """Cells that ivf_sq8 visits per query."""
     ef_search: PositiveInt = 128
     """Candidates that hnsw keeps per query."""
+    refine_factor: PositiveInt = 10
+    """Candidates per hit that ivf_sq8, hnsw and pq_refine hand over to be scored again with float16 vectors."""
     shard_passages: PositiveInt = 100_000
-    """Passages in one shard of the resumable build."""
+    """Passages in one shard of the resumable build: what a killed build loses at most."""
 
 
 class LexicalRetriever(Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -20,8 +21,10 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     try:
         yield part
         publish_folder(part, out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            raise OSError(errno.ENOSPC, f"the disk is full, make room and run again: {out}") from error
         raise
 
 

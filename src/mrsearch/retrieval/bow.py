@@ -6,6 +6,7 @@ ln(1 + (N - n + 1/2) / (n + 1/2)) for a word in n of N passages.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -40,3 +41,8 @@ def fit(passages: Iterable[tuple[str, str]]) -> Any:
         raise ValueError("encoder.kind: bow found no word in the corpus")
     weights = {word: math.log(1 + (count - n + 0.5) / (n + 0.5)) for word, n in found.items()}
     return SentenceTransformer(modules=[BoW(sorted(weights), weights), Normalize()], device="cpu")
+
+
+def fingerprint(model: Any) -> str:
+    """Hash of a fitted model's words and weights."""
+    return hashlib.sha256(repr(list(zip(model[0].vocab, model[0].weights, strict=True))).encode()).hexdigest()

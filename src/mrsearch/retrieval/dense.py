@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from mrsearch.config.retrieval import DenseRetriever
 from mrsearch.retrieval import faiss_index
+from mrsearch.retrieval.builder import encode_corpus, vector_dtype
 from mrsearch.retrieval.encoder import ENCODER_FOLDER, TextEncoder, fit_or_load, load_encoder
-from mrsearch.retrieval.manifest import read_manifest
+from mrsearch.retrieval.manifest import built_from, read_manifest
 from mrsearch.retrieval.passages import PassageStore
 from mrsearch.retrieval.ranking import Ranking, VectorIndex, rank
+from mrsearch.retrieval.torch_index import TorchIndex
+from mrsearch.retrieval.vector_file import drop_journal, open_vectors
 
-log = logging.getLogger(__name__)
+VECTORS = "vectors.faiss"
+"""All passage vectors; FAISS opens the file as an exact index."""
+EXACT = ("flat", "sq_fp16", "torch")
 
 
 class DenseSearcher:
@@ -26,28 +30,42 @@ class DenseSearcher:
         return rank(self._index, self._encoder.queries(queries), topk)
 
 
-def build_dense(config: DenseRetriever, store: PassageStore, part: Path) -> dict[str, object]:
-    """Encode the corpus and write index and, if it was fitted, encoder into `part`; returns facts for `index.json`."""
+def build_dense(config: DenseRetriever, store: PassageStore, work: Path) -> dict[str, object]:
+    """Encode the corpus and make the index in the folder `work`; returns facts for `index.json`.
+
+    Goes on where an earlier run in that folder stopped.
+    """
     encoder = fit_or_load(config.encoder, ((passage.title, passage.text) for passage in store))
-    index = faiss_index.create(config, encoder.dim)
-    for start in range(0, len(store), config.shard_passages):
-        shard = [store[position] for position in range(start, min(start + config.shard_passages, len(store)))]
-        index.add(encoder.passages([passage.title for passage in shard], [passage.text for passage in shard]))
-        log.info("encoded %d of %d passages", index.ntotal, len(store))
-    faiss_index.write(index, part)
+    encode_corpus(config, store, encoder, work / VECTORS, built_from(config))
+    if config.index not in EXACT:
+        rows = open_vectors(work / VECTORS, len(store), encoder.dim, vector_dtype(config))
+        faiss_index.build(config, rows, work)
     if config.encoder.kind == "bow":
-        encoder.save(part / ENCODER_FOLDER)
-    return {"dim": encoder.dim}
+        encoder.save(work / ENCODER_FOLDER)
+    drop_journal(work / VECTORS)
+    return {"dim": encoder.dim, "dtype": vector_dtype(config), "encoder": encoder.fingerprint}
 
 
 def open_dense(name: str, config: DenseRetriever, store: PassageStore, folder: Path) -> DenseSearcher:
-    """The searcher of a built index; ValueError if it does not fit corpus or configuration."""
+    """The searcher of a built index; ValueError if it does not fit corpus, configuration or encoder."""
     manifest = read_manifest(folder, name, config, store)
-    index = faiss_index.read(config, folder)
     encoder = load_encoder(config.encoder, folder)
-    if index.count != len(store) or encoder.dim != manifest["dim"]:
+    if encoder.fingerprint != manifest["encoder"] or encoder.dim != manifest["dim"]:
         raise ValueError(
-            f"{folder}: {index.count} vectors of {manifest['dim']} numbers do not fit {len(store)} passages and an "
-            f"encoder of {encoder.dim}: build it again with `mrsearch index build`"
+            f"{folder}: was built with another encoder ({manifest['encoder']}) than the one at hand "
+            f"({encoder.fingerprint}): build it again with `mrsearch index build`"
         )
-    return DenseSearcher(encoder, index)
+    return DenseSearcher(encoder, open_vector_index(config, folder, len(store), encoder.dim))
+
+
+def open_vector_index(config: DenseRetriever, folder: Path, count: int, dim: int) -> VectorIndex:
+    """The index of a folder; ValueError if it does not hold `count` vectors of `dim` numbers."""
+    rows = open_vectors(folder / VECTORS, count, dim, vector_dtype(config))
+    if config.index == "torch":
+        return TorchIndex(rows)
+    if config.index in EXACT:
+        return faiss_index.read_exact(folder / VECTORS, rows)
+    index = faiss_index.read_approximate(config, folder, rows)
+    if index.count != count:
+        raise ValueError(f"{folder}: {index.count} vectors do not fit {count} passages: build the index again")
+    return index

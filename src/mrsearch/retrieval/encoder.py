@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ ENCODER_FOLDER = "encoder"
 class TextEncoder:
     """A sentence-transformers model with the prefixes and title weight of its configuration."""
 
-    def __init__(self, model: Any, config: EncoderConfig) -> None:
+    def __init__(self, model: Any, config: EncoderConfig, fingerprint: str) -> None:
+        """fingerprint: changes with the weights."""
         self._model = model
+        self._pool: Any = None
+        self.fingerprint = fingerprint
         self._config = config
         self.dim: int = model.get_embedding_dimension()
 
@@ -37,6 +42,22 @@ class TextEncoder:
         ]
         return self._encode(joined)
 
+    @contextlib.contextmanager
+    def on_all_gpus(self, devices: list[str] | None = None) -> Iterator[None]:
+        """Inside, texts are encoded by one process per device (default: all GPUs, if there are several)."""
+        import torch
+
+        devices = devices or [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        if len(devices) < 2 or self._config.kind == "bow":
+            yield
+            return
+        self._pool = self._model.start_multi_process_pool(devices)
+        try:
+            yield
+        finally:
+            self._model.stop_multi_process_pool(self._pool)
+            self._pool = None
+
     def save(self, folder: Path) -> None:
         """Write the model as a sentence-transformers folder."""
         self._model.save(str(folder), create_model_card=False)
@@ -44,20 +65,19 @@ class TextEncoder:
     def _encode(self, texts: list[str]) -> np.ndarray:
         if self._config.kind == "bow":
             texts = [" ".join(bow.words(text)) for text in texts]
-        vectors = self._model.encode(
-            texts,
-            batch_size=self._config.batch_size,
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
+        vectors = self._model.encode(  # sorts by length
+            texts, batch_size=self._config.batch_size, convert_to_numpy=True, show_progress_bar=False, pool=self._pool
         )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, lengths, out=vectors, where=lengths > 0)
 
 
 def fit_or_load(config: EncoderConfig, passages: Iterable[tuple[str, str]], device: str | None = None) -> TextEncoder:
     """The encoder that builds an index; `bow` is fitted on the (title, text) pairs, the others are read."""
     if config.kind == "bow":
-        return TextEncoder(bow.fit(passages), config)
+        model = bow.fit(passages)
+        return TextEncoder(model, config, bow.fingerprint(model))
     return load_encoder(config, device=device)
 
 
@@ -75,7 +95,21 @@ def load_encoder(config: EncoderConfig, index: Path | None = None, device: str |
     model = SentenceTransformer(source, revision=revision, local_files_only=config.kind != "hub", **options)
     if config.kind != "bow":
         model.max_seq_length = min(config.max_tokens, model.max_seq_length or config.max_tokens)
-    return TextEncoder(model, config)
+    fingerprint = bow.fingerprint(model) if config.kind == "bow" else _fingerprint(source, revision)
+    return TextEncoder(model, config, fingerprint)
+
+
+def _fingerprint(source: str, revision: str | None) -> str:
+    """The revision of a repository, or the hash of a folder's weights and settings."""
+    if revision is not None:
+        return f"{source}@{revision}"
+    digest = hashlib.sha256()
+    for file in sorted(Path(source).rglob("*")):
+        if file.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
+            digest.update(f"{file.relative_to(source)}\n".encode())
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _source(config: EncoderConfig, index: Path | None) -> tuple[str, str | None]:

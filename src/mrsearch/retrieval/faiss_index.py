@@ -10,54 +10,90 @@ import numpy as np
 from mrsearch.config.retrieval import DenseRetriever
 
 FILE = "index.faiss"
+"""An approximate index."""
+BLAS_FROM_QUERIES = 8
+TRAINING_ROWS_PER_CELL = 39
+"""FAISS's own minimum for k-means."""
+TRAINING_ROWS = 200_000
+"""Rows that train a quantizer, at most; evenly spread over the corpus."""
+BLOCK_ROWS = 65_536
+HNSW_LINKS = 32
 
 
 class FaissIndex:
-    """An inner-product index of FAISS."""
+    """An inner-product index of FAISS; vectors for the last scoring come from the vector file."""
 
-    def __init__(self, index: Any, exact: bool, rounding: float) -> None:
+    margin = 8
+
+    def __init__(self, index: Any, rows_ND: np.ndarray, exact: bool, refine_factor: int = 1) -> None:
         self._index = index
+        self._rows = rows_ND
         self.count: int = index.ntotal
         self.exact = exact
-        self.rounding = rounding
+        self.rounding = 1e-5
+        self._factor = refine_factor
 
     def search(self, queries_QD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        k = min(k * self._factor, self.count)
         return self._index.search(np.ascontiguousarray(queries_QD, dtype=np.float32), k)
 
     def vectors(self, positions: np.ndarray) -> np.ndarray:
-        return self._index.reconstruct_batch(positions.astype(np.int64))
+        return self._rows[positions].astype(np.float32)
 
 
-def create(config: DenseRetriever, dim: int) -> Any:
-    """An empty FAISS index of the configured kind; `flat` and `sq_fp16` need no training."""
+def build(config: DenseRetriever, rows_ND: np.ndarray, folder: Path) -> None:
+    """Train and fill an approximate index over the rows and write it into the folder.
+
+    The index is in memory while it is built (bytes per row: ivf_sq8 D + 8, pq_refine D / 4, hnsw 2 D + 300).
+    """
     import faiss
 
-    if config.index == "flat":
-        return faiss.IndexFlatIP(dim)
-    if config.index == "sq_fp16":
-        return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    raise ValueError(f"index ({config.index}) is not a FAISS index that can be built")
-
-
-def write(index: Any, folder: Path) -> None:
-    """Write `index.faiss` into the folder."""
-    import faiss
-
+    count, dim = rows_ND.shape
+    index = _empty(faiss, config, count, dim)
+    if not index.is_trained:
+        step = max(1, count // TRAINING_ROWS)
+        index.train(rows_ND[::step][:TRAINING_ROWS].astype(np.float32))
+    for start in range(0, count, BLOCK_ROWS):
+        index.add(rows_ND[start : start + BLOCK_ROWS].astype(np.float32))
     faiss.write_index(index, str(folder / FILE))
 
 
-def read(config: DenseRetriever, folder: Path) -> FaissIndex:
-    """Open `index.faiss`, memory-mapped where the kind allows it; ValueError if it is damaged."""
+def _empty(faiss: Any, config: DenseRetriever, count: int, dim: int) -> Any:
+    if config.index == "ivf_sq8":
+        if count < TRAINING_ROWS_PER_CELL * config.nlist:
+            raise ValueError(
+                f"nlist ({config.nlist}) needs at least {TRAINING_ROWS_PER_CELL * config.nlist} passages to train, the "
+                f"corpus has {count}: lower nlist, or use index: flat"
+            )
+        return faiss.index_factory(dim, f"IVF{config.nlist},SQ8", faiss.METRIC_INNER_PRODUCT)
+    if config.index == "hnsw":
+        return faiss.index_factory(dim, f"HNSW{HNSW_LINKS}_SQfp16", faiss.METRIC_INNER_PRODUCT)
+    assert config.index == "pq_refine", config.index
+    return faiss.index_factory(dim, f"PQ{dim // 2}x4fs", faiss.METRIC_INNER_PRODUCT)
+
+
+def read_exact(path: Path, rows_ND: np.ndarray) -> FaissIndex:
+    """The vector file as an exact index, memory-mapped: opening costs no time, pages come in on use and are shared."""
+    return FaissIndex(_read(path), rows_ND, exact=True)
+
+
+def read_approximate(config: DenseRetriever, folder: Path, rows_ND: np.ndarray) -> FaissIndex:
+    """The approximate index of a folder, with the configured effort per query."""
+    index = _read(folder / FILE)
+    if config.index == "ivf_sq8":
+        index.nprobe = config.nprobe
+    elif config.index == "hnsw":
+        index.hnsw.efSearch = config.ef_search
+    return FaissIndex(index, rows_ND, exact=False, refine_factor=config.refine_factor)
+
+
+def _read(path: Path) -> Any:
     import faiss
 
-    tune_blas(faiss)
     try:
-        index = faiss.read_index(str(folder / FILE), faiss.IO_FLAG_MMAP_IFC)
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
-        raise ValueError(f"{folder / FILE}: not a readable FAISS index, build it again ({error})") from error
-    return FaissIndex(index, exact=config.index in ("flat", "sq_fp16"), rounding=1e-5)
-
-
-def tune_blas(faiss: Any, queries: int = 4, dim: int = 384) -> None:
-    """Scan with BLAS from a few queries on: FAISS 1.15 waits for hundreds, and is up to 14 times slower before."""
-    faiss.cvar.distance_compute_blas_threshold = queries * dim
+        raise ValueError(f"{path}: not a readable FAISS index, build it again ({error})") from error
+    # From this many queries on a flat scan goes through BLAS; FAISS's default waits for hundreds and is slow before.
+    faiss.cvar.distance_compute_blas_threshold = BLAS_FROM_QUERIES * index.d
+    return index

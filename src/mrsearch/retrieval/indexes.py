@@ -6,23 +6,27 @@ from pathlib import Path
 
 from mrsearch.config.study import Study
 from mrsearch.retrieval import dense
-from mrsearch.retrieval.atomic import atomic_folder
+from mrsearch.retrieval.atomic import publish_folder
 from mrsearch.retrieval.manifest import write_manifest
 from mrsearch.retrieval.passages import PassageStore
 from mrsearch.retrieval.ranking import Searcher
 
 
 def build_index(study: Study, retriever_name: str, corpus: Path, out: Path) -> None:
-    """Build the index of one retriever of the study from the passage store `corpus` into the folder `out`, whole or
-    not at all."""
+    """Build the index of one retriever of the study from the passage store `corpus` into the folder `out`.
+
+    `out` appears whole or not at all. The work in progress lies in `<out>.work`; a killed build goes on from there.
+    """
     config = _retriever(study, retriever_name)
     store = PassageStore(corpus)
-    with atomic_folder(out) as part:
-        if config.kind == "dense":
-            facts = dense.build_dense(config, store, part)
-        else:
-            raise ValueError(f"retrieval.retrievers.{retriever_name}: kind {config.kind} has no index of its own")
-        write_manifest(part, retriever_name, config, store, **facts)
+    work = out.with_name(out.name + ".work")
+    work.mkdir(parents=True, exist_ok=True)
+    if config.kind == "dense":
+        facts = dense.build_dense(config, store, work)
+    else:
+        raise ValueError(f"retrieval.retrievers.{retriever_name}: kind {config.kind} has no index of its own")
+    write_manifest(work, retriever_name, config, store, **facts)
+    publish_folder(work, out)
 
 
 def open_searcher(study: Study, retriever_name: str, store: PassageStore, indexes: Path) -> Searcher:

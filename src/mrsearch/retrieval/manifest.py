@@ -12,7 +12,7 @@ from mrsearch.retrieval.passages import PassageStore
 
 FORMAT = 1
 FILE = "index.json"
-SERVING_ONLY = {"nprobe", "ef_search", "shard_passages", "k1", "b"}
+SERVING_ONLY = {"nprobe", "ef_search", "refine_factor", "shard_passages", "k1", "b"}
 """Keys that may change without building again."""
 SERVING_ONLY_ENCODER = {"batch_size", "query_prefix"}
 

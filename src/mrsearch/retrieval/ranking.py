@@ -7,8 +7,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-MARGIN = 8
-"""Candidates fetched beyond topk, so that rounding in the scan cannot change the result."""
 TOLERANCE = 1e-4
 """Larger than the rounding error of a float32 scan over unit vectors."""
 MOST_CANDIDATES = 2048
@@ -33,6 +31,8 @@ class VectorIndex(Protocol):
 
     count: int
     exact: bool
+    margin: int
+    """Candidates to fetch beyond topk at first."""
     rounding: float
     """Largest error of a score that `search` returns for unit vectors, against `vectors`."""
 
@@ -54,7 +54,7 @@ def rank(index: VectorIndex, queries_QD: np.ndarray, topk: int) -> list[Ranking]
     """
     wanted = min(topk, index.count)
     rankings = [Ranking([], [])] * len(queries_QD)
-    open_rows, k = np.flatnonzero(np.any(queries_QD, axis=1)), min(wanted + MARGIN, index.count)
+    open_rows, k = np.flatnonzero(np.any(queries_QD, axis=1)), min(wanted + index.margin, index.count)
     while len(open_rows):
         scores, positions = index.search(queries_QD[open_rows], k)
         last = k >= min(index.count, MOST_CANDIDATES) or not index.exact
