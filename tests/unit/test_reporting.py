@@ -14,7 +14,8 @@ from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting.figures import write_figures
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.layout import Mark, mark_best, number
-from mrsearch.reporting.tables import main_table, main_table_text, write_tables
+from mrsearch.reporting.method_tables import score_table
+from mrsearch.reporting.tables import main_table_text, write_tables
 
 FIGURES = ("improvement", "episodes", "training")
 
@@ -58,7 +59,7 @@ def test_tables_are_complete_and_repeatable(small_study: Study, metrics: Path, t
 
 def test_every_shown_number_is_the_files(small_study: Study, metrics: Path):
     rows = Metrics(small_study, metrics)
-    block = main_table(rows).blocks[1]
+    block = score_table(rows, "em", "main").blocks[1]
     shown = block.rows[3][1].text
     assert float(shown) == pytest.approx(
         100 * rows.at("tiny", "sampled", "mr_search", "one", "em", "last_valid").value, abs=0.05
@@ -67,7 +68,7 @@ def test_every_shown_number_is_the_files(small_study: Study, metrics: Path):
 
 
 def test_notes_say_what_was_measured(small_study: Study, metrics: Path):
-    notes = " ".join(main_table(Metrics(small_study, metrics)).notes)
+    notes = " ".join(score_table(Metrics(small_study, metrics), "em", "main").notes)
     for fact in ("last valid answer", "unweighted mean", "but extra", "200 bootstrap", "Search-R1", "seeds 0, 1"):
         assert fact in notes
 

@@ -142,6 +142,14 @@ def test_sign_flip_agrees_with_mcnemar():
     assert statistics.sign_flip_test([differences], 20_000, 0) == pytest.approx(exact, abs=0.006)
 
 
+def test_sign_flip_agrees_with_scipy():
+    from scipy.stats import permutation_test
+
+    differences = np.random.default_rng(4).normal(0.15, 1, size=150)
+    theirs = permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=1)
+    assert statistics.sign_flip_test([differences], 20_000, 0) == pytest.approx(theirs.pvalue, abs=0.01)
+
+
 def test_sign_flip_does_not_depend_on_the_order_of_questions():
     differences = np.random.default_rng(0).normal(0.1, 1, size=60)
     assert statistics.sign_flip_test([differences], 2000, 0) == statistics.sign_flip_test([differences[::-1]], 2000, 0)

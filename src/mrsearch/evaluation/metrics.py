@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mrsearch.agent.records import StopReason, read_records
 from mrsearch.config import Study
-from mrsearch.evaluation import aggregates
+from mrsearch.evaluation import aggregates, provenance
 from mrsearch.evaluation.aggregates import Cell
 from mrsearch.evaluation.scores import COUNTS, SCORES, score_row
 
@@ -47,7 +47,8 @@ def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: P
         rows += itertools.chain.from_iterable(read.values())
         cells += [_cell([read[method, seed] for seed in study.seeds]) for method in study.methods]
     _write(pa.Table.from_pylist(rows), scores_out)
-    _write(pa.Table.from_pylist(list(aggregates.aggregate(study, cells)), schema=aggregates.SCHEMA), metrics_out)
+    schema = aggregates.SCHEMA.with_metadata({"origin": provenance.describe(study)})
+    _write(pa.Table.from_pylist(list(aggregates.aggregate(study, cells)), schema=schema), metrics_out)
 
 
 def record_paths(study: Study, eval_dir: Path) -> dict[tuple[str, str, int, str, str], Path]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+FLIPS_AT_ONCE = 1000
+"""Sign patterns in memory at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,17 @@ class Resampled:
     """Clusters behind the estimate."""
 
 
-def question_weights(samples: int, questions: int, seed: int, label: str) -> NDArray[np.float32]:
+def question_weights(samples: int, questions: int, seed: int, label: str) -> Array:
     """Bootstrap weights [R, Q], rows summing to 1; the same seed and label give the same weights.
 
     All methods of a benchmark share them, so that comparisons resample the same questions on both sides.
     """
     rng = np.random.default_rng([seed, zlib.crc32(label.encode())])
     counts_RQ = rng.multinomial(questions, np.full(questions, 1.0 / questions), size=samples)
-    return (counts_RQ / questions).astype(np.float32)
+    return counts_RQ / questions
 
 
-def resample(values_SQK: Array, weights_RQ: NDArray[np.float32]) -> Resampled:
+def resample(values_SQK: Array, weights_RQ: Array) -> Resampled:
     """Means of K measures; a question is resampled with all its seeds together."""
     seeds, questions, _ = values_SQK.shape
     by_question_QK = values_SQK.mean(axis=0)
@@ -52,7 +54,7 @@ def resample(values_SQK: Array, weights_RQ: NDArray[np.float32]) -> Resampled:
     if seeds > 1 and questions > 1:
         rest_SQK = values_SQK - seeds_SK[:, None] - by_question_QK[None] + values_K
         noise_K = (rest_SQK**2).sum(axis=(0, 1)) / ((seeds - 1) * (questions - 1)) / questions
-    return Resampled(values_K, weights_RQ.astype(np.float64) @ by_question_QK, seeds_SK, noise_K, questions)
+    return Resampled(values_K, weights_RQ @ by_question_QK, seeds_SK, noise_K, questions)
 
 
 def average(parts: Sequence[Resampled]) -> Resampled:
@@ -115,24 +117,23 @@ def sign_flip_test(differences: Sequence[Array], samples: int, seed: int) -> flo
     """Two-sided p-value of "the mean difference is 0": a permutation test that flips the sign of each question.
 
     `differences` holds, per benchmark, each question's difference (mean over seeds); the statistic is the unweighted
-    mean over benchmarks. The test is over questions: it says nothing about seeds that were not trained.
+    mean over benchmarks. Few questions are enumerated, more are sampled, where the observed signs count as one sample.
+    The test is over questions: it says nothing about seeds that were not trained.
     """
     weighted = np.concatenate([part / (part.size * len(differences)) for part in differences])
     weighted = np.sort(weighted[weighted != 0.0])
-    if weighted.size == 0:
-        return 1.0
-    if weighted.size == 1:
-        return 1.0  # one flip of one sign: both outcomes are as extreme
-    result = stats.permutation_test(
-        (weighted,),
-        lambda sample, axis: sample.sum(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=samples,
-        batch=max(1, 4_000_000 // weighted.size),
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.pvalue)
+    observed = abs(weighted.sum()) - 1e-12
+    if weighted.size < 30 and 2**weighted.size <= samples:
+        numbers = np.arange(2**weighted.size)[:, None]
+        flips = (numbers >> np.arange(weighted.size)) & 1
+        return float(np.mean(np.abs((1 - 2 * flips) @ weighted) >= observed))
+    rng = np.random.default_rng(seed)
+    as_extreme = 0
+    for first in range(0, samples, FLIPS_AT_ONCE):
+        size = (min(FLIPS_AT_ONCE, samples - first), weighted.size)
+        drawn = np.unpackbits(rng.integers(0, 256, (size[0], -(-size[1] // 8)), dtype=np.uint8), axis=1, count=size[1])
+        as_extreme += int(np.sum(np.abs(weighted.sum() - 2 * (drawn @ weighted)) >= observed))
+    return (as_extreme + 1) / (samples + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from mrsearch.config import Study
 
+HEADLINE = "last_valid"
+"""The paper's metric: the last episode that gave an answer."""
 KEY = ["model", "decoding", "seed", "method", "benchmark", "metric", "episode", "reference"]
 
 
@@ -28,7 +33,10 @@ class Metrics:
     def __init__(self, study: Study, path: Path) -> None:
         self.study = study
         self._path = path
-        frame = pd.read_parquet(path)
+        table = pq.read_table(path)
+        self.origin = (table.schema.metadata or {}).get(b"origin", b"").decode()
+        """Where the numbers come from: data and code revision."""
+        frame: pd.DataFrame = table.to_pandas()
         keys = frame[KEY].itertuples(index=False, name=None)
         values = frame[list(Value._fields)].itertuples(index=False, name=None)
         self._values = {key: Value(*value) for key, value in zip(keys, values, strict=True)}
@@ -54,6 +62,10 @@ class Metrics:
             place = dict(zip(KEY, key, strict=True))
             raise ValueError(f"{self._path}: no row for {place}: make the metrics again")
         return self._values[key]
+
+    def places(self) -> Iterator[tuple[str, str, str, str]]:
+        """(model, decoding, method, benchmark) of every cell, in the order of the tables."""
+        return itertools.product(self.study.models, self.decodings, self.study.methods, self.columns)
 
     @property
     def columns(self) -> list[str]:
