@@ -24,6 +24,7 @@ LAYOUT = Layout(RUN, STUDY)
 STUDY_FILE = str(LAYOUT.study)
 RESOURCES = STUDY.resources
 TRAINED = [name for name, method in STUDY.methods.items() if method.train]
+WARM_STARTS = [name for name in TRAINED if STUDY.methods[name].train.algorithm == "sft"]
 DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
 TOKEN = LAYOUT.token(STUDY.retrieval.use)
@@ -31,8 +32,9 @@ SERVED = STUDY.retrieval.service.mode == "http"
 RETRIEVER = ancient(TOKEN) if SERVED else []
 ENDPOINT_OPTION = ["--endpoint", str(TOKEN)] if SERVED else []
 
+FIGURE_KINDS = ("svg", "pdf", "png", "csv")
 FIGURES = {"improvement": "Relative improvement", "episodes": "EM by episode"}
-if TRAINED:
+if set(TRAINED) - set(WARM_STARTS):
     FIGURES["training"] = "Training curves"
 
 
@@ -80,7 +82,7 @@ def start_folder(wildcards):
 def report_files(wildcards=None):
     """Tables and figures."""
     tables = [LAYOUT.root / "tables" / name for name in ("main.csv", "main.md", "main.tex", "episodes.csv")]
-    figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in FIGURES for kind in ("svg", "pdf", "png")]
+    figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in FIGURES for kind in FIGURE_KINDS]
     return [*tables, *figures]
 
 

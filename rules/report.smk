@@ -78,7 +78,7 @@ rule figures:
             )
             for figure, title in FIGURES.items()
         ],
-        [LAYOUT.root / "figures" / f"{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png")],
+        [LAYOUT.root / "figures" / f"{figure}.{kind}" for figure in FIGURES for kind in FIGURE_KINDS[1:]],
     log:
         LAYOUT.log("report/figures"),
     conda:

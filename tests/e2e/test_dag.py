@@ -1,0 +1,97 @@
+"""The workflow's outside: the DAG of every study, refused configurations, style."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+BIN = Path(sys.executable).parent
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def dry_run(root: Path, tmp_path: Path) -> Run:
+    """`snakemake -n` with the given `--config`, on results that do not exist yet."""
+
+    def run(*config: str, snakefile: str = "Snakefile") -> subprocess.CompletedProcess[str]:
+        places = f"paths={{results: {tmp_path}/results, resources: {tmp_path}/resources}}"
+        command = [BIN / "snakemake", "-n", "--snakefile", snakefile, "--config", *config, places]
+        return subprocess.run(
+            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        )
+
+    return run
+
+
+def jobs(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Jobs per rule in a dry-run's statistics."""
+    assert done.returncode == 0, done.stdout
+    table = done.stdout.rpartition("Job stats:")[2].partition("\n\n")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def test_the_demos_dag_trains_and_evaluates_every_method(dry_run: Run) -> None:
+    planned = jobs(dry_run("study=demo"))
+    assert planned["questions"] == 1 + 8
+    assert "retriever" not in planned
+    assert planned["evaluate"] >= 8
+
+
+def test_seeds_multiply_training_and_evaluation_only(dry_run: Run) -> None:
+    one, two = jobs(dry_run("study=demo", "seeds=[4]")), jobs(dry_run("study=demo", "seeds=[4,5]"))
+    assert {name for name in one if one[name] != two[name]} == {"train", "evaluate", "total"}
+    assert two["train"] == 2 * one["train"]
+
+
+def test_the_real_texts_dag_starts_one_retriever_and_trains_nothing(dry_run: Run) -> None:
+    planned = jobs(dry_run("study=real-smoke"))
+    assert (planned["retriever"], planned["evaluate"], planned["questions"]) == (1, 3, 8)
+    assert "train" not in planned
+
+
+def test_the_papers_dag_is_drawn_whole(dry_run: Run) -> None:
+    planned = jobs(dry_run("study=paper", snakefile="workflow/Snakefile"))
+    assert (planned["download_model"], planned["train"], planned["evaluate"]) == (2, 6, 14)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("study=nope", "study ('nope') is neither a file nor one of the studies"),
+        ("overrides={training.step: 2}", "demo.yaml: training.step: unknown key"),
+        ("overrides={methods.mr_search.episodes: 0}", "demo.yaml: methods.mr_search.episodes: "),
+    ],
+)
+def test_a_wrong_configuration_is_one_message_and_makes_nothing(
+    dry_run: Run, tmp_path: Path, config: str, message: str
+) -> None:
+    done = dry_run(config)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["snakemake", "--lint"], ["snakefmt", "--check", "Snakefile", "rules", "workflow"]],
+    ids=lambda command: command[0],
+)
+def test_the_workflow_is_in_good_style(root: Path, command: list[str]) -> None:
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_table_of_contents_stays_short(root: Path) -> None:
+    assert len((root / "Snakefile").read_text().splitlines()) < 60
+
+
+def test_profile_names_resolve_as_typed(root: Path) -> None:
+    assert (root / "slurm" / "config.v8+.yaml").is_file()
+    assert (root / "profile" / "local" / "config.v8+.yaml").is_file()

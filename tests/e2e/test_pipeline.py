@@ -1,0 +1,132 @@
+"""The whole DAG on a very small study: every declared file, what reruns, and equal bytes from equal seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as parquet
+import pytest
+
+from mrsearch.agent.records import read_records
+from mrsearch.config import Run, Study, load_study
+from mrsearch.config.layout import Layout
+
+from .conftest import Project
+
+pytestmark = pytest.mark.e2e
+STUDY = "study=tests/e2e/tiny.yaml"
+FIGURES = ("improvement", "episodes", "training")
+
+
+def place(name: str) -> list[str]:
+    return [STUDY, f"paths={{results: {name}}}"]
+
+
+def layout_of(project: Project, name: str) -> tuple[Study, Layout]:
+    run = Run.model_validate({"study": "tests/e2e/tiny.yaml", "paths": {"results": str(project.folder / name)}})
+    study = load_study(run, project.folder)
+    return study, Layout(run, study)
+
+
+@pytest.fixture(scope="module")
+def ran(project: Project) -> Project:
+    """The project after one run of the study."""
+    project.snakemake(config=place("results"))
+    return project
+
+
+def test_every_declared_file_is_there(ran: Project) -> None:
+    study, layout = layout_of(ran, "results")
+    trained = [name for name, method in study.methods.items() if method.train]
+    for seed in study.seeds:
+        for method in trained:
+            folder = layout.trained("tiny", method, seed)
+            assert {"model", "train.jsonl", "run.json"} == {path.name for path in folder.iterdir()}
+            assert (folder / "model" / "model.safetensors").stat().st_size > 0
+        for method in study.methods:
+            for path in layout.record_files("tiny", method, seed):
+                assert path.stat().st_size > 0
+    for dataset in ("train", *study.benchmarks):
+        assert parquet.read_metadata(layout.questions(dataset)).num_rows > 0
+    for name in ("main.csv", "main.md", "main.tex", "episodes.csv"):
+        assert (layout.root / "tables" / name).stat().st_size > 0
+    for name in FIGURES:
+        for kind in ("pdf", "svg", "png", "csv"):
+            assert (layout.root / "figures" / f"{name}.{kind}").stat().st_size > 0
+
+
+def test_every_question_is_answered_once_under_each_decoding(ran: Project) -> None:
+    study, layout = layout_of(ran, "results")
+    for method in study.methods:
+        for path in layout.record_files("tiny", method, study.seeds[0])[:-1]:
+            records = list(read_records(path))
+            assert len({record.question.id for record in records}) == len(records) == 3
+            assert all(len(record.episodes) <= study.methods[method].episodes for record in records)
+
+
+def test_the_metrics_cover_every_method_and_benchmark(ran: Project) -> None:
+    study, layout = layout_of(ran, "results")
+    metrics = pd.read_parquet(layout.root / "metrics.parquet")
+    assert set(metrics["method"]) == set(study.methods)
+    assert set(metrics["benchmark"]) == {*study.benchmarks, "average"}
+    assert set(metrics["decoding"]) == set(study.evaluation.decoding)
+
+
+def test_a_second_run_does_nothing(ran: Project) -> None:
+    done = ran.snakemake(config=place("results"))
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "rerun"),
+    [
+        ("report.seed: 9", {"metrics", "tables", "figures"}),
+        ("training.steps: 2", {"train", "evaluate", "metrics", "tables", "figures"}),
+        ("evaluation.decoding.sampled.temperature: 0.5", {"evaluate", "metrics", "tables", "figures"}),
+        ("retrieval.service.lease_seconds: 100", set()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_changed_setting_reruns_its_stages_only(ran: Project, override: str, rerun: set[str]) -> None:
+    planned = ran.planned([*place("results"), f"overrides={{{override}}}"])
+    assert set(planned) - {"all", "total"} == rerun
+
+
+def test_a_changed_training_keeps_the_warm_start(ran: Project) -> None:
+    planned = ran.planned([*place("results"), "overrides={methods.mr_search.train.gamma: 0.5}"])
+    assert (planned["train"], planned["evaluate"]) == (1, 1)
+
+
+def test_the_report_is_one_page_with_tables_and_figures(ran: Project) -> None:
+    ran.snakemake("--report", "report.html", config=place("results"))
+    page = (ran.folder / "report.html").read_text()
+    for shown in ("main.csv", "improvement.svg", "episodes.svg", "training.svg"):
+        assert shown in page
+
+
+def test_the_main_table_can_be_printed(ran: Project) -> None:
+    _, layout = layout_of(ran, "results")
+    command = [Path(sys.executable).parent / "mrsearch", "report", "show", "--study", layout.study]
+    done = subprocess.run(
+        [*command, "--metrics", layout.root / "metrics.parquet"], capture_output=True, text=True, check=True
+    )
+    assert "MR-Search" in done.stdout
+
+
+def test_equal_seeds_give_equal_bytes(ran: Project) -> None:
+    ran.snakemake(config=place("again"))
+    first, second = (layout_of(ran, name)[1].root for name in ("results", "again"))
+    tables = sorted(path.relative_to(first) for path in (first / "tables").iterdir())
+    records = sorted(path.relative_to(first) for path in first.glob("eval/**/*.jsonl.gz"))
+    weights = sorted(path.relative_to(first) for path in first.glob("models/**/*.safetensors"))
+    assert tables and records and weights
+    for path in [*tables, *records, *weights]:
+        assert sha256(first / path) == sha256(second / path), path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
