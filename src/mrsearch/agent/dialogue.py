@@ -94,9 +94,7 @@ class Dialogue:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids`, special tokens and spaces kept as they are."""
-        return str(
-            self.tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        )
+        return str(self.tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
     def _user_turn(self, message: str, last_token: int | None) -> list[int]:
         token_ids = list(self._encode(self._after_assistant(message)))

@@ -36,13 +36,16 @@ class StopRule:
     token. It decides on token ids, whether a tag is one token, several, or merged with the text after it."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._tokenizer = tokenizer
+        # The library's own decode: the wrapper around it costs ten times as much, which every token would pay.
+        self._backend = tokenizer.backend_tokenizer
         self.end_of_turn = end_of_turn_ids(tokenizer)
         """Ids that end an assistant turn whatever the text says."""
-        texts = {token: text for text, token in tokenizer.get_vocab().items()}
-        self.candidates: frozenset[int] = self.end_of_turn | {token for token, text in texts.items() if ">" in text}
+        texts = {token: self._decode([token]) for name, token in tokenizer.get_vocab().items() if ">" in name}
+        self.candidates: frozenset[int] = self.end_of_turn | {
+            token for token, text in texts.items() if _can_close(text)
+        }
         """Ids at which a generation can end; `is_end` is false for all others."""
-        self._whole = frozenset(token for token in self.candidates if _closes(self._decode([token])))
+        self._certain = self.end_of_turn | {token for token, text in texts.items() if _closes(text)}
 
     def is_end(self, token_ids: Sequence[int]) -> bool:
         """Whether the last token of this generation so far ends it.
@@ -51,13 +54,13 @@ class StopRule:
         """
         if not token_ids or token_ids[-1] not in self.candidates:
             return False
-        if token_ids[-1] in self.end_of_turn or token_ids[-1] in self._whole:
+        if token_ids[-1] in self._certain:
             return True
         tail = list(token_ids[-_TAIL:])
         return _closes(self._decode(tail)) and not _closes(self._decode(tail[:-1]))
 
     def _decode(self, token_ids: list[int]) -> str:
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return str(self._backend.decode(token_ids, skip_special_tokens=False))
 
 
 def end_of_turn_ids(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
@@ -90,3 +93,9 @@ def after_assistant(tokenizer: PreTrainedTokenizerFast, message: str) -> str:
 
 def _closes(text: str) -> bool:
     return any(tag in text for tag in _CLOSING_TAGS)
+
+
+def _can_close(text: str) -> bool:
+    """Whether a token with this text can complete a closing tag: it holds one, or its start up to a '>' ends one."""
+    starts = [text[: match.end()] for match in re.finditer(">", text)]
+    return _closes(text) or any(tag.endswith(start) for tag in _CLOSING_TAGS for start in starts)

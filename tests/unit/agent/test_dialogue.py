@@ -134,3 +134,11 @@ def test_a_tokenizer_without_chat_template_is_refused(stage):
     bare = PreTrainedTokenizerFast(tokenizer_object=stage.tokenizer.backend_tokenizer, eos_token="<|im_end|>")
     with pytest.raises(ValueError, match="no chat template"):
         Dialogue(bare, Protocol())
+
+
+@given(text=st.text(max_size=40), name=st.sampled_from(["word", "bpe"]))
+def test_decoding_keeps_special_tokens_and_spaces(stages, text, name):
+    stage = stages[name]
+    token_ids = stage.encode(f"<|im_start|> {text} . </answer> <|im_end|>")
+    whole = stage.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    assert stage.dialogue.decode(token_ids) == whole
