@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mrsearch.config.retrieval import Retriever
 from mrsearch.config.study import Study
-from mrsearch.retrieval import dense
+from mrsearch.retrieval import dense, lexical
 from mrsearch.retrieval.atomic import publish_folder
+from mrsearch.retrieval.fusion import FusedSearcher
 from mrsearch.retrieval.manifest import write_manifest
 from mrsearch.retrieval.passages import PassageStore
 from mrsearch.retrieval.ranking import Searcher
@@ -19,12 +21,15 @@ def build_index(study: Study, retriever_name: str, corpus: Path, out: Path) -> N
     """
     config = _retriever(study, retriever_name)
     store = PassageStore(corpus)
+    if config.kind == "hybrid":
+        parts = " and ".join(config.of)
+        raise ValueError(f"retrieval.retrievers.{retriever_name}: a hybrid has no index of its own: build {parts}")
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
     if config.kind == "dense":
         facts = dense.build_dense(config, store, work)
     else:
-        raise ValueError(f"retrieval.retrievers.{retriever_name}: kind {config.kind} has no index of its own")
+        facts = lexical.build_lexical(store, work)
     write_manifest(work, retriever_name, config, store, **facts)
     publish_folder(work, out)
 
@@ -34,10 +39,13 @@ def open_searcher(study: Study, retriever_name: str, store: PassageStore, indexe
     config = _retriever(study, retriever_name)
     if config.kind == "dense":
         return dense.open_dense(retriever_name, config, store, indexes / retriever_name)
-    raise ValueError(f"retrieval.retrievers.{retriever_name}: kind {config.kind} cannot be opened")
+    if config.kind == "lexical":
+        return lexical.open_lexical(retriever_name, config, store, indexes / retriever_name)
+    parts = [open_searcher(study, part, store, indexes) for part in config.of]
+    return FusedSearcher(parts, config.rrf_k, config.depth)
 
 
-def _retriever(study: Study, name: str):  # type: ignore[no-untyped-def]
+def _retriever(study: Study, name: str) -> Retriever:
     known = study.retrieval.retrievers
     if name not in known:
         raise ValueError(f"retriever ({name!r}) is not in retrieval.retrievers: known are {', '.join(sorted(known))}")
