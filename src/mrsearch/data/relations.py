@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 
 PERSON = "person"
+AGES = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+"""Values of the relation age, youngest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +21,56 @@ class Relation:
 
 
 RELATIONS = (
-    Relation("spouse", PERSON, ("married", "wed", "partner"), ("{s} is married to {o} .", "{s} wed {o} .", "{s} has the partner {o} .")),
-    Relation("teacher", PERSON, ("taught", "tutor", "coach"), ("{s} was taught by {o} .", "{s} had the tutor {o} .", "{s} had the coach {o} .")),
-    Relation("rival", PERSON, ("opposed", "feud", "enemy"), ("{s} opposed {o} .", "{s} has a feud with {o} .", "{s} has the enemy {o} .")),
-    Relation("birthplace", "city", ("born", "native", "hometown"), ("{s} was born in {o} .", "{s} is a native of {o} .", "{s} has the hometown {o} .")),
-    Relation("employer", "firm", ("works", "employed", "staff"), ("{s} works for {o} .", "{s} is employed by {o} .", "{s} is on the staff of {o} .")),
-    Relation("prize", "award", ("won", "awarded", "laureate"), ("{s} won the {o} .", "{s} was awarded the {o} .", "{s} is a laureate of the {o} .")),
+    Relation(
+        "spouse",
+        PERSON,
+        ("married", "wed", "partner"),
+        ("{s} is married to {o} .", "{s} wed {o} .", "{s} has the partner {o} ."),
+    ),
+    Relation(
+        "teacher",
+        PERSON,
+        ("taught", "tutor", "coach"),
+        ("{s} was taught by {o} .", "{s} had the tutor {o} .", "{s} had the coach {o} ."),
+    ),
+    Relation(
+        "rival",
+        PERSON,
+        ("opposed", "feud", "enemy"),
+        ("{s} opposed {o} .", "{s} has a feud with {o} .", "{s} has the enemy {o} ."),
+    ),
+    Relation(
+        "birthplace",
+        "city",
+        ("born", "native", "hometown"),
+        ("{s} was born in {o} .", "{s} is a native of {o} .", "{s} has the hometown {o} ."),
+    ),
+    Relation(
+        "employer",
+        "firm",
+        ("works", "employed", "staff"),
+        ("{s} works for {o} .", "{s} is employed by {o} .", "{s} is on the staff of {o} ."),
+    ),
+    Relation(
+        "prize",
+        "award",
+        ("won", "awarded", "laureate"),
+        ("{s} won the {o} .", "{s} was awarded the {o} .", "{s} is a laureate of the {o} ."),
+    ),
+    Relation(
+        "age", "age", ("aged", "years", "turned"), ("{s} is aged {o} .", "{s} has years {o} .", "{s} turned {o} .")
+    ),
 )
 BY_NAME = {relation.name: relation for relation in RELATIONS}
 LINKS = tuple(relation for relation in RELATIONS if relation.target == PERSON)
-ATTRIBUTES = tuple(relation for relation in RELATIONS if relation.target != PERSON)
+ATTRIBUTES = tuple(relation for relation in RELATIONS if relation.target not in (PERSON, "age"))
 OCCUPATIONS = ("painter", "chemist", "pilot", "poet", "lawyer", "singer", "farmer", "judge")
-_ENDINGS = {PERSON: ("n", "l", "s", "x"), "city": ("ville", "burg", "pol"), "firm": ("corp", "tech", "lab"), "award": ("medal", "cup", "prize")}
+_ENDINGS = {
+    PERSON: ("n", "l", "s", "x"),
+    "city": ("ville", "burg", "pol"),
+    "firm": ("corp", "tech", "lab"),
+    "award": ("medal", "cup", "prize"),
+}
 
 
 def make_names(rng: random.Random, target: str, count: int, taken: set[str]) -> list[str]:

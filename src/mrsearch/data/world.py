@@ -13,12 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrsearch.config.data import WorldData
-from mrsearch.data.relations import ATTRIBUTES, BY_NAME, LINKS, OCCUPATIONS, PERSON, RELATIONS, make_names
+from mrsearch.data.relations import AGES, ATTRIBUTES, BY_NAME, LINKS, OCCUPATIONS, PERSON, RELATIONS, make_names
 
 BENCHMARKS = ("single_hop", "popular", "long_tail", "comparison", "two_hop", "three_hop", "ambiguous", "long_horizon")
 HOPS = {"single_hop": 1, "popular": 1, "long_tail": 1, "ambiguous": 1, "two_hop": 2, "three_hop": 3, "long_horizon": 4}
-TRAINING_MIX = {"single_hop": 3, "popular": 1, "comparison": 2, "two_hop": 3, "three_hop": 2, "ambiguous": 2, "long_horizon": 1}
-CANDIDATES = 3
+TRAINING_MIX = {
+    "single_hop": 3,
+    "popular": 1,
+    "comparison": 2,
+    "two_hop": 3,
+    "three_hop": 2,
+    "ambiguous": 2,
+    "long_horizon": 1,
+}
 RAREST = 2
 
 
@@ -53,7 +60,9 @@ class World:
         taken: set[str] = set()
         total = config.train_entities + config.test_entities
         self.names = make_names(rng, PERSON, total, taken)
-        self.values = {relation.target: make_names(rng, relation.target, config.values, taken) for relation in ATTRIBUTES}
+        self.values = {
+            relation.target: make_names(rng, relation.target, config.values, taken) for relation in ATTRIBUTES
+        }
         self.persons: list[Person] = []
         names = iter(self.names)
         self.splits = {
@@ -89,7 +98,8 @@ class World:
         if benchmark not in BENCHMARKS:
             raise ValueError(f"benchmark {benchmark!r} is not one of the synthetic world's: {', '.join(BENCHMARKS)}")
         rng = random.Random(f"{self.config.seed}/{benchmark}")
-        rows, seen = [], set()
+        rows: list[dict[str, Any]] = []
+        seen = set()
         for row in self._questions(benchmark, "test", rng):
             if row["question"] not in seen:
                 seen.add(row["question"])
@@ -129,8 +139,12 @@ class World:
         targets = [person for person in persons if not person.has_namesake]
         for person in persons:
             for relation in RELATIONS:
-                wordings = (0, 1, 2) if person.popular else tuple(rng.choices(range(3), self.config.keyword_probabilities))
-                if relation.target == PERSON:
+                wordings = (
+                    (0, 1, 2) if person.popular else tuple(rng.choices(range(3), self.config.keyword_probabilities))
+                )
+                if relation.name == "age":
+                    person.facts["age"] = Fact(rng.choice(AGES), wordings)
+                elif relation.target == PERSON:
                     other = rng.choice([target for target in targets if target is not person])
                     person.facts[relation.name] = Fact(other.name, wordings, other.index)
                 else:
@@ -141,7 +155,9 @@ class World:
         if kind == "comparison":
             yield from self._comparisons(split, rng)
             return
-        subjects = [(person, last) for person in self.splits[split] for last in ATTRIBUTES if _asks(kind, person, last.name)]
+        subjects = [
+            (person, last) for person in self.splits[split] for last in ATTRIBUTES if _asks(kind, person, last.name)
+        ]
         for _ in range(4 if HOPS[kind] > 1 else 1):
             rng.shuffle(subjects)
             for person, last in subjects:
@@ -163,17 +179,17 @@ class World:
         persons = [person for person in self.splits[split] if not person.has_namesake and not person.popular]
         for _ in range(8):
             rng.shuffle(persons)
-            for start in range(0, len(persons) - CANDIDATES, CANDIDATES):
-                candidates = persons[start : start + CANDIDATES]
-                relation = rng.choice(ATTRIBUTES).name
-                held = [person.facts[relation].value for person in candidates]
-                if len(set(held)) < CANDIDATES:
+            for first, second in zip(persons[::2], persons[1::2], strict=False):
+                ages = [AGES.index(person.facts["age"].value) for person in (first, second)]
+                if ages[0] == ages[1]:
                     continue
-                answer = rng.randrange(CANDIDATES)
-                names = [person.name for person in candidates]
-                text = f"which of {names[0]} , {names[1]} and {names[2]} has the {relation} {held[answer]} ?"
-                metadata = {"kind": "comparison", "subjects": names, "relations": [relation], "occupation": None, "value": held[answer]}
-                yield {"question": text, "golden_answers": [names[answer]], "metadata": metadata}
+                names = [first.name, second.name]
+                metadata = {"kind": "comparison", "subjects": names, "relations": ["age"], "occupation": None}
+                yield {
+                    "question": f"which of {first.name} and {second.name} is older ?",
+                    "golden_answers": [names[ages[1] > ages[0]]],
+                    "metadata": metadata,
+                }
 
 
 def world_words(world: World) -> list[str]:
@@ -182,7 +198,7 @@ def world_words(world: World) -> list[str]:
     questions = world.train_questions() + [row for name in BENCHMARKS for row in world.benchmark_questions(name)]
     words |= {word for row in questions for word in row["question"].split()}
     words |= {keyword for relation in RELATIONS for keyword in relation.keywords}
-    words |= {relation.name for relation in RELATIONS} | set(OCCUPATIONS) | set(world.names)
+    words |= {relation.name for relation in RELATIONS} | set(OCCUPATIONS) | set(AGES) | set(world.names)
     return sorted(words.union(*world.values.values()))
 
 
@@ -206,7 +222,10 @@ def _endless(world: World, kind: str, split: str, rng: random.Random) -> Iterato
             empty = False
             yield row
         if empty:
-            raise ValueError(f"the world has no training question of kind {kind}: raise data.train_entities ({world.config.train_entities})")
+            raise ValueError(
+                f"the world has no training question of kind {kind}: raise data.train_entities "
+                f"({world.config.train_entities})"
+            )
 
 
 def keywords(relation: str) -> tuple[str, str, str]:

@@ -36,8 +36,10 @@ def discounted_suffix_sum(values_GN: Tensor, gamma: float) -> Tensor:
     return torch.stack(columns, -1)
 
 
-def mr_search(rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None) -> Tensor:
-    """Turn-level leave-one-out advantage [..., G, N] (paper eq. 7 and 8); `episode_mask_N` 0 drops an episode's reward."""
+def mr_search(
+    rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None
+) -> Tensor:
+    """Turn-level leave-one-out advantage [..., G, N] (paper eq. 7 and 8); `episode_mask_N` 0 drops a reward."""
     centred = leave_one_out(rewards_GN, exists_GN)
     return _present(discounted_suffix_sum(_masked(centred, episode_mask_N), gamma), exists_GN)
 
@@ -60,7 +62,9 @@ def rloo(rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask
     return _present(leave_one_out(last_G1, any_G1).expand_as(rewards_GN), exists_GN)
 
 
-def reinforce_pp(rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None) -> Tensor:
+def reinforce_pp(
+    rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None
+) -> Tensor:
     """Discounted returns, standardised over every existing episode of the whole batch (REINFORCE++); [..., G, N]."""
     _check(rewards_GN, exists_GN)
     present = exists_GN.to(rewards_GN.dtype)
@@ -91,7 +95,9 @@ def advantages(
 ) -> Tensor:
     """Advantages [..., G, N] by the estimator of that name; ValueError names the known ones."""
     if algorithm not in ESTIMATORS:
-        raise ValueError(f"algorithm {algorithm!r} has no advantage estimator here: known are {', '.join(sorted(ESTIMATORS))}")
+        raise ValueError(
+            f"algorithm {algorithm!r} has no advantage estimator here: known are {', '.join(sorted(ESTIMATORS))}"
+        )
     mask_N = None if episode_mask is None else torch.tensor(episode_mask, dtype=rewards_GN.dtype)
     return ESTIMATORS[algorithm](rewards_GN, exists_GN, gamma, mask_N)
 
@@ -99,8 +105,8 @@ def advantages(
 def _check(rewards_GN: Tensor, exists_GN: Tensor) -> None:
     if rewards_GN.shape != exists_GN.shape or exists_GN.dtype != torch.bool:
         raise ValueError(
-            f"rewards {tuple(rewards_GN.shape)} and exists {tuple(exists_GN.shape)} ({exists_GN.dtype}) must have one shape, "
-            "and exists must be boolean"
+            f"rewards {tuple(rewards_GN.shape)} and exists {tuple(exists_GN.shape)} ({exists_GN.dtype}) "
+            "must have one shape, and exists must be boolean"
         )
 
 

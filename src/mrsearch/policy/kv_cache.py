@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
@@ -22,7 +24,9 @@ class ReservedLayer(DynamicLayer):
         self.keys, self.values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Append [B, H, T, D]; returns everything cached so far."""
         end = self.length + key_states.shape[-2]
         self._keys[:, :, self.length : end] = key_states
@@ -38,7 +42,7 @@ def repack(layers: list[tuple[Tensor, Tensor]], source_B: Tensor, columns_BP: Te
     `layers` are the old keys and values [B', H, S, D]; `columns_BP` may repeat a column where a row has fewer than P
     tokens: the attention mask hides those.
     """
-    packed = []
+    packed: list[Any] = []
     for keys, values in layers:
         heads, width = keys.shape[1], keys.shape[3]
         index = columns_BP[:, None, :, None].expand(-1, heads, -1, width)

@@ -14,7 +14,9 @@ from mrsearch.agent.ports import Sampling
 def uniforms(samplings: Sequence[Sampling]) -> Tensor:
     """Uniform numbers [B, T]: row b from the counter-based generator keyed by that request's seed."""
     longest = max(sampling.max_tokens for sampling in samplings)
-    rows = [np.random.Generator(np.random.Philox(key=sampling.seed & (2**64 - 1))).random(longest) for sampling in samplings]
+    rows = [
+        np.random.Generator(np.random.Philox(key=sampling.seed & (2**64 - 1))).random(longest) for sampling in samplings
+    ]
     return torch.from_numpy(np.stack(rows))
 
 

@@ -72,8 +72,9 @@ class TorchPolicy:
         if not (Path(folder) / "config.json").is_file():
             raise ValueError(f"{folder} is not a Hugging Face model folder: it holds no config.json")
         tokenizer = load_tokenizer(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, dtype)).to(device)
-        return cls(model, tokenizer, TagStopRule(tokenizer))
+        loader: Any = AutoModelForCausalLM
+        model = loader.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, dtype))
+        return cls(model.to(torch.device(device)), tokenizer, TagStopRule(tokenizer))
 
     def attach(self, request_id: str) -> None:
         """A meta-episode begins: batches wait for it from now on."""
@@ -94,7 +95,10 @@ class TorchPolicy:
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
         """Sample one turn after `context`; ValueError for an empty context or no token to generate."""
         if not context or sampling.max_tokens < 1:
-            raise ValueError(f"request {request_id}: context has {len(context)} tokens and max_tokens is {sampling.max_tokens}: both must be at least 1")
+            raise ValueError(
+                f"request {request_id}: context has {len(context)} tokens and max_tokens is {sampling.max_tokens}: "
+                "both must be at least 1"
+            )
         request = _Request(list(context), sampling, request_id, asyncio.get_running_loop().create_future())
         self._pending.append(request)
         self._schedule()
@@ -144,7 +148,9 @@ class TorchPolicy:
         self._decode(batch, logits, allowed, lengths, past + width, cache)
         self._remember(batch, allowed, cache)
 
-    def _decode(self, batch: list[_Request], logits: Tensor, allowed: Tensor, lengths: Tensor, column: int, cache: Any) -> None:
+    def _decode(
+        self, batch: list[_Request], logits: Tensor, allowed: Tensor, lengths: Tensor, column: int, cache: Any
+    ) -> None:
         samplings = [request.sampling for request in batch]
         draws = uniforms(samplings)
         temperature = torch.tensor([sampling.temperature for sampling in samplings], device=self.device)
@@ -176,7 +182,7 @@ class TorchPolicy:
                 request.finish = Finish.length
 
     def _forward(self, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
-        """Logits [B, V] after the last column of `tokens` [B, T]; mask [B, 1, T, S] is True where attention may look."""
+        """Logits [B, V] after the last column of `tokens` [B, T]; mask [B, 1, T, S] is True where it may look."""
         output = self.model(
             input_ids=tokens.to(self.device),
             attention_mask=mask.to(self.device),
@@ -201,7 +207,15 @@ class TorchPolicy:
         config = self.model.config
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         if not past:
-            return kv_cache.empty(config.num_hidden_layers, len(batch), config.num_key_value_heads, width, room, self.model.dtype, self.device)
+            return kv_cache.empty(
+                config.num_hidden_layers,
+                len(batch),
+                config.num_key_value_heads,
+                width,
+                room,
+                self.model.dtype,
+                self.device,
+            )
         source = torch.zeros(len(batch), dtype=torch.long)
         columns = torch.zeros(len(batch), past, dtype=torch.long)
         for b, (request, count) in enumerate(zip(batch, kept, strict=True)):

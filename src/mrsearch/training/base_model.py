@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PAD, UNKNOWN, TURN_START, TURN_END = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/"))
-SCRIPT_WORDS = "find of no with next is . done guess keep"
+SCRIPT_WORDS = "find of no with next is against . done guess keep"
 WORD_TEMPLATE = (
     "{% for message in messages %}<|im_start|> {{ message['role'] }} {{ message['content'] }} <|im_end|> {% endfor %}"
     "{% if add_generation_prompt %}<|im_start|> assistant {% endif %}"
@@ -54,7 +54,15 @@ def _word_tokenizer(study: Study) -> PreTrainedTokenizerFast:
     if study.data.kind != "world":
         raise ValueError(f"models.*.tokenizer: word fits data.kind: world only, not {study.data.kind}: use bpe")
     prompts = study.protocol.prompts
-    texts = [prompts.search, prompts.reflection, prompts.direct, prompts.cot, prompts.rag, prompts.invalid_action, prompts.system or ""]
+    texts = [
+        prompts.search,
+        prompts.reflection,
+        prompts.direct,
+        prompts.cot,
+        prompts.rag,
+        prompts.invalid_action,
+        prompts.system or "",
+    ]
     texts += [study.protocol.passage_format, study.protocol.observation_format, study.protocol.no_hits, SCRIPT_WORDS]
     words = {word for text in texts for word in text.split() if "{" not in word} | {"user", "assistant", "system"}
     words |= set(world_words(World(study.data)))
@@ -142,4 +150,9 @@ def _link_folder(source: Path, part: Path) -> None:
 def _download(config: HubModel, study: Study, part: Path) -> None:
     from huggingface_hub import snapshot_download
 
-    snapshot_download(config.repository, revision=config.revision, local_dir=part, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"])
+    snapshot_download(
+        config.repository,
+        revision=config.revision,
+        local_dir=part,
+        allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"],
+    )

@@ -25,7 +25,9 @@ class Checkpoint:
     folder: Path
 
 
-def save(run_dir: Path, next_step: int, model: Any, optimizer: torch.optim.Optimizer, counters: dict[str, Any], keep: int) -> None:
+def save(
+    run_dir: Path, next_step: int, model: Any, optimizer: torch.optim.Optimizer, counters: dict[str, Any], keep: int
+) -> None:
     """Write the checkpoint of `next_step` below `run_dir` (temporary folder, then rename) and drop all but `keep`."""
     run_dir.mkdir(parents=True, exist_ok=True)
     final = run_dir / f"{PREFIX}{next_step:06d}"

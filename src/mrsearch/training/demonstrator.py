@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrsearch.agent.ports import Finish, Generation, Hit, Sampling, SearchEngine
-from mrsearch.data.relations import BY_NAME
-from mrsearch.data.world import CANDIDATES, World, keywords
+from mrsearch.data.relations import AGES, BY_NAME
+from mrsearch.data.world import World, keywords
 
 HASTY_GUESS = 0.8
 HASTY_KEEP = 0.75
@@ -28,9 +28,8 @@ HASTY_OCCUPATION = 0.5
 class _Progress:
     """What survives from episode to episode."""
 
-    hop: int = 0
-    found: str | None = None
-    """Value of the last solved subgoal."""
+    found: list[str] = field(default_factory=list)
+    """Values of the solved subgoals."""
     verified: bool = False
     """Whether the last answer rests on solved subgoals alone."""
     answer: str | None = None
@@ -40,14 +39,22 @@ class Demonstrator:
     """A Policy (agent port) that plays one scripted trace of one question."""
 
     def __init__(
-        self, world: World, metadata: dict[str, Any], engine: SearchEngine, tokenizer: Any, *, topk: int, turns: int, careful_rate: float, rng: random.Random
+        self,
+        world: World,
+        metadata: dict[str, Any],
+        engine: SearchEngine | None,
+        tokenizer: Any,
+        *,
+        topk: int,
+        turns: int,
+        careful_rate: float,
+        rng: random.Random,
     ) -> None:
         self.world, self.engine, self.tokenizer, self.topk, self.turns = world, engine, tokenizer, topk, turns
         self.careful_rate, self.rng = careful_rate, rng
         self.subjects: list[str] = metadata["subjects"]
         self.relations: list[str] = metadata["relations"]
         self.occupation: str | None = metadata["occupation"]
-        self.wanted: str | None = metadata.get("value")
         self.comparing = metadata["kind"] == "comparison"
         self.progress = _Progress()
         self.tried: dict[tuple[str, str], str] = {}
@@ -89,33 +96,33 @@ class Demonstrator:
 
     def _subgoal(self) -> tuple[str, str]:
         """Subject and relation to look up next."""
+        hop = len(self.progress.found)
         if self.comparing:
-            return self.subjects[self.progress.hop], self.relations[0]
-        subject = self.subjects[0] if self.progress.hop == 0 else self.progress.found
-        assert subject is not None
-        return subject, self.relations[self.progress.hop]
+            return self.subjects[hop], self.relations[0]
+        return self.progress.found[-1] if hop else self.subjects[0], self.relations[hop]
 
     def _solution(self) -> str | None:
-        hop = self.progress.hop
+        found = self.progress.found
+        if len(found) < len(self.subjects if self.comparing else self.relations):
+            return None
         if self.comparing:
-            if hop and self.progress.found == self.wanted:
-                return self.subjects[hop - 1]
-            return self.subjects[-1] if hop == CANDIDATES - 1 else None
-        return self.progress.found if hop == len(self.relations) else None
+            return max(zip(found, self.subjects, strict=True), key=lambda pair: AGES.index(pair[0]))[1]
+        return found[-1]
 
     def _guess(self) -> str:
         if self.comparing:
-            return self.rng.choice(self.subjects[self.progress.hop :])
+            return self.rng.choice(self.subjects)
         return self.seen or self.rng.choice(self.world.values[BY_NAME[self.relations[-1]].target])
 
     async def _search(self) -> str:
+        assert self.engine is not None, "a one-shot script does not search"
         subject, relation = self._subgoal()
         keyword = self._keyword(subject, relation)
         if (subject, relation) in self.tried:
             self.note = f"{self.note} next {keyword} .".strip()
         self.tried[subject, relation] = keyword
         occupation = ""
-        if self.occupation and self.progress.hop == 0 and (self.careful or self.rng.random() < HASTY_OCCUPATION):
+        if self.occupation and not self.progress.found and (self.careful or self.rng.random() < HASTY_OCCUPATION):
             occupation = f"{self.occupation} "
         query = f"{subject} {occupation}{keyword}"
         thought = f"{self.note} find {relation} of {subject}".strip()
@@ -142,13 +149,13 @@ class Demonstrator:
         if value is None:
             self.note = f"no {relation} with {keyword} ."
         else:
-            self.note = f"{relation} is {value} ."
-            self.progress.found = value
-            self.progress.hop += 1
+            against = f" against {self.progress.found[0]}" if self.comparing and self.progress.found else ""
+            self.note = f"{relation} is {value}{against} ."
+            self.progress.found.append(value)
 
     def _value(self, subject: str, relation: str, hits: list[Hit]) -> str | None:
         """The relation's value for the subject where a passage states it, else None."""
-        needs_occupation = self.occupation if self.progress.hop == 0 else None
+        needs_occupation = None if self.progress.found else self.occupation
         for hit in hits:
             name, occupation = hit.passage.title.split()
             if name != subject or (needs_occupation and occupation != needs_occupation):
@@ -175,8 +182,12 @@ class Demonstrator:
 class OneShotDemonstrator:
     """A Policy that answers `direct` (a guess) and `rag` (copied where the passage states it) questions at once."""
 
-    def __init__(self, world: World, metadata: dict[str, Any], hits: list[Hit], tokenizer: Any, rng: random.Random) -> None:
-        self.inner = Demonstrator(world, metadata, engine=None, tokenizer=tokenizer, topk=0, turns=1, careful_rate=0.0, rng=rng)  # type: ignore[arg-type]
+    def __init__(
+        self, world: World, metadata: dict[str, Any], hits: list[Hit], tokenizer: Any, rng: random.Random
+    ) -> None:
+        self.inner = Demonstrator(
+            world, metadata, engine=None, tokenizer=tokenizer, topk=0, turns=1, careful_rate=0.0, rng=rng
+        )
         self.hits, self.tokenizer = hits, tokenizer
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:

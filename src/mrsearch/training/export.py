@@ -7,6 +7,7 @@ from typing import Any
 
 from mrsearch.retrieval.atomic import atomic_folder
 
+
 def export_model(model: Any, tokenizer: Any, out: Path) -> None:
     """Save weights (safetensors), config and tokenizer as an ordinary Hugging Face folder, atomically."""
     with atomic_folder(out) as part:

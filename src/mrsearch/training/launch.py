@@ -46,10 +46,13 @@ def train_method(
     supervised = train.algorithm == "sft"
     resources = study.resources.warm_start if supervised else study.resources.train
     torch.set_num_threads(resources.threads)
-    # Denormal numbers make the tiny model's arithmetic many times slower on some CPUs and change no result that matters.
+    # Denormal numbers slow the arithmetic of a tiny model down on some CPUs and change no result that matters.
     torch.set_flush_denormal(True)
     config = study.model_dump(mode="json")
-    with Tracker.start(study.name, model, method, seed, config, run_dir) as tracker, contextlib.closing(open_engine(study, corpus, indexes, endpoint)) as engine:
+    with (
+        Tracker.start(study.name, model, method, seed, config, run_dir) as tracker,
+        contextlib.closing(open_engine(study, corpus, indexes, endpoint)) as engine,
+    ):
         total = study.warm_start.steps if supervised else study.training.steps
         steps = StepLog(run_dir, f"{model}/{method}/seed{seed}", total, lambda row: tracker.log(row["step"], row))
         if supervised:

@@ -38,7 +38,9 @@ class Row:
 def draw_questions(questions: Sequence[Question], count: int, seed: int, step: int) -> list[Question]:
     """The step's questions, without repetition; they depend on seed and step alone."""
     if count > len(questions):
-        raise ValueError(f"training.questions_per_step ({count}) is larger than the training set ({len(questions)} questions)")
+        raise ValueError(
+            f"training.questions_per_step ({count}) is larger than the training set ({len(questions)} questions)"
+        )
     return random.Random(f"{seed}/{step}/questions").sample(questions, count)
 
 
@@ -57,7 +59,15 @@ def roll_out(
 
     def start(question: Question, request_id: str) -> Any:
         return lambda: run_procedure(
-            question, policy, engine, spec, dialogue, temperature=config.temperature, top_p=config.top_p, seed=seed, request_id=request_id
+            question,
+            policy,
+            engine,
+            spec,
+            dialogue,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=seed,
+            request_id=request_id,
         )
 
     jobs = []
@@ -82,7 +92,9 @@ def reward_tensors(metas: Sequence[MetaEpisode], group_size: int, episodes: int,
 
 def training_rows(metas: Sequence[MetaEpisode], rewards_QGN: Tensor, exists_QGN: Tensor, train: Train) -> list[Row]:
     """Every training sequence with the advantage of its episode on each token that the policy generated."""
-    advantages_QGN = advantages(train.algorithm, rewards_QGN, exists_QGN, gamma=train.gamma, episode_mask=train.episode_mask)
+    advantages_QGN = advantages(
+        train.algorithm, rewards_QGN, exists_QGN, gamma=train.gamma, episode_mask=train.episode_mask
+    )
     advantages_MN = advantages_QGN.flatten(0, 1)
     rows = []
     for m, meta in enumerate(metas):
@@ -90,7 +102,9 @@ def training_rows(metas: Sequence[MetaEpisode], rewards_QGN: Tensor, exists_QGN:
             if not any(sequence.loss_mask):
                 continue
             values = [*advantages_MN[m].tolist(), 0.0]
-            per_token = [values[episode] * mask for episode, mask in zip(sequence.episode_ids, sequence.loss_mask, strict=True)]
+            per_token = [
+                values[episode] * mask for episode, mask in zip(sequence.episode_ids, sequence.loss_mask, strict=True)
+            ]
             rows.append(Row(sequence.token_ids, sequence.loss_mask, sequence.logprobs, per_token, m))
     return rows
 
@@ -103,7 +117,11 @@ def summary(metas: Sequence[MetaEpisode], rewards_QGN: Tensor, exists_QGN: Tenso
     return {
         "em": rewards_QGN.flatten(0, 1).mean(0).tolist(),
         "exists": exists_QGN.flatten(0, 1).float().mean(0).tolist(),
-        "zero_variance_groups": (rewards_QGN.flatten(2).amax(1) == rewards_QGN.flatten(2).amin(1)).all(-1).float().mean().item(),
+        "zero_variance_groups": (rewards_QGN.flatten(2).amax(1) == rewards_QGN.flatten(2).amin(1))
+        .all(-1)
+        .float()
+        .mean()
+        .item(),
         "searches": sum(turn.action is ActionKind.search for turn in turns) / count,
         "turns": len(turns) / count,
         "invalid_actions": sum(turn.action is ActionKind.invalid for turn in turns) / max(1, len(turns)),

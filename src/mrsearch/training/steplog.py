@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 class StepLog:
     """Appends rows to `run_dir/train.jsonl`; `publish` copies them to their declared place once training ended."""
 
-    def __init__(self, run_dir: Path, title: str, total: int, listener: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, title: str, total: int, listener: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self.path, self.title, self.total, self.listener = run_dir / "train.jsonl", title, total, listener
 

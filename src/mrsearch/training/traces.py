@@ -41,7 +41,7 @@ async def make_traces(study: Study, tokenizer: Any, engine: SearchEngine, count:
 
 
 def relabel(token_ids: list[int], classes: list[Tensor], vocabulary: int, generator: torch.Generator) -> Tensor:
-    """The tokens with every class (names, cities, ...) permuted by a fresh bijection: nothing to memorise, only copying pays."""
+    """The tokens with every class (names, cities, ...) permuted by a fresh bijection, so that only copying pays."""
     mapping = torch.arange(vocabulary)
     for members in classes:
         mapping[members] = members[torch.randperm(len(members), generator=generator)]
@@ -63,7 +63,9 @@ class _Unbatched:
 
 
 class _Maker:
-    def __init__(self, study: Study, world: World, rows: list[dict[str, Any]], engine: SearchEngine, dialogue: Dialogue) -> None:
+    def __init__(
+        self, study: Study, world: World, rows: list[dict[str, Any]], engine: SearchEngine, dialogue: Dialogue
+    ) -> None:
         self.study, self.world, self.rows, self.engine, self.dialogue = study, world, rows, engine, dialogue
 
     async def make(self, seed: int, number: int) -> MetaEpisode:
@@ -82,7 +84,15 @@ class _Maker:
         )
         policy = self._meta(row, rng) if many else await self._one_shot(row, procedure, rng)
         return await run_procedure(
-            question, policy, self.engine, spec, self.dialogue, temperature=0.0, top_p=1.0, seed=0, request_id=f"trace-{number}"
+            question,
+            policy,
+            self.engine,
+            spec,
+            self.dialogue,
+            temperature=0.0,
+            top_p=1.0,
+            seed=0,
+            request_id=f"trace-{number}",
         )
 
     def _meta(self, row: dict[str, Any], rng: random.Random) -> Policy:
@@ -106,4 +116,3 @@ class _Maker:
 
 def _bind(maker: _Maker, seed: int, number: int) -> Any:
     return lambda: maker.make(seed, number)
-

@@ -29,12 +29,24 @@ BLOCK = 8
 FINAL_RATE = 0.05
 
 
-def warm_start(study: Study, model_name: str, seed: int, *, start: Path, engine: SearchEngine, out: Path, steps: StepLog, run_dir: Path) -> None:
+def warm_start(
+    study: Study,
+    model_name: str,
+    seed: int,
+    *,
+    start: Path,
+    engine: SearchEngine,
+    out: Path,
+    steps: StepLog,
+    run_dir: Path,
+) -> None:
     """Train the model in `start` on scripted traces and export it to `out`; resumes from checkpoints in `run_dir`."""
     config = study.warm_start
     tokenizer = load_tokenizer(start)
     model = AutoModelForCausalLM.from_pretrained(start, local_files_only=True, dtype=torch.float32).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
     traces = asyncio.run(make_traces(study, tokenizer, engine, config.traces, seed))
     batches = plan(config, [len(trace.token_ids) for trace in traces], seed)
     classes = name_classes(tokenizer, study) if config.relabel else []
@@ -45,7 +57,9 @@ def warm_start(study: Study, model_name: str, seed: int, *, start: Path, engine:
     steps.resume_at(first)
     for step in range(first, config.steps):
         began = time.perf_counter()
-        tokens_BT, spoken_BT, real_BT = _batch([traces[i] for i in batches[step]], classes, model, tokenizer, seed, step)
+        tokens_BT, spoken_BT, real_BT = _batch(
+            [traces[i] for i in batches[step]], classes, model, tokenizer, seed, step
+        )
         row = _train_step(model, optimizer, config, step, tokens_BT, spoken_BT, real_BT)
         steps.add({"step": step, **row, "seconds": time.perf_counter() - began})
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
@@ -71,19 +85,35 @@ def plan(config: WarmStart, lengths: list[int], seed: int) -> list[list[int]]:
 
 def learning_rate(config: WarmStart, step: int) -> float:
     """Linear warm-up, then linear decay to 5 % of the peak."""
-    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps)) * max(FINAL_RATE, 1 - step / config.steps)
+    return (
+        config.learning_rate
+        * min(1.0, (step + 1) / max(1, config.warmup_steps))
+        * max(FINAL_RATE, 1 - step / config.steps)
+    )
 
 
-def _batch(traces: list[Trace], classes: list[Tensor], model: Any, tokenizer: Any, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(
+    traces: list[Trace], classes: list[Tensor], model: Any, tokenizer: Any, seed: int, step: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Token ids, the demonstrator's tokens and the real (unpadded) tokens, each [B, T]."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     rows = [relabel(trace.token_ids, classes, model.config.vocab_size, generator).tolist() for trace in traces]
     tokens = pad(rows, torch.long, tokenizer.pad_token_id)
-    return tokens, pad([trace.loss_mask for trace in traces], torch.bool), pad([[1] * len(row) for row in rows], torch.bool)
+    return (
+        tokens,
+        pad([trace.loss_mask for trace in traces], torch.bool),
+        pad([[1] * len(row) for row in rows], torch.bool),
+    )
 
 
 def _train_step(
-    model: Any, optimizer: torch.optim.Optimizer, config: WarmStart, step: int, tokens_BT: Tensor, spoken_BT: Tensor, real_BT: Tensor
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    config: WarmStart,
+    step: int,
+    tokens_BT: Tensor,
+    spoken_BT: Tensor,
+    real_BT: Tensor,
 ) -> dict[str, Any]:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
@@ -100,8 +130,9 @@ def _train_step(
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
     if not torch.isfinite(norm):
-        raise FloatingPointError(f"warm start: the gradient norm is {norm.item()} at step {step}: lower warm_start.learning_rate")
+        raise FloatingPointError(
+            f"warm start: the gradient norm is {norm.item()} at step {step}: lower warm_start.learning_rate"
+        )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {"nll": spoken_nll.item(), "gradient_norm": norm.item(), "tokens": int(real_BT.sum())}
-
