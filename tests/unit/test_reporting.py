@@ -15,9 +15,10 @@ from mrsearch.reporting.figures import write_figures
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.layout import Mark, mark_best, number
 from mrsearch.reporting.method_tables import score_table
+from mrsearch.reporting.pareto_figure import frontier
 from mrsearch.reporting.tables import main_table_text, write_tables
 
-FIGURES = ("improvement", "episodes", "training")
+FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
 
 
 @pytest.fixture
@@ -119,6 +120,11 @@ def test_figures_are_complete_and_repeatable(
         assert b"2026" not in path.read_bytes()[:2000] or path.suffix == ".png"
 
 
+def test_frontier_by_hand():
+    points = [(1.0, 10.0), (2.0, 9.0), (3.0, 30.0), (3.0, 20.0), (4.0, 30.0)]
+    assert frontier(points) == [(1.0, 10.0), (3.0, 30.0)]
+
+
 def test_a_missing_training_log_is_an_error(small_study: Study, metrics: Path, tmp_path: Path):
     with pytest.raises(ValueError, match=r"search_r1/seed0/train.jsonl is missing: train search_r1 again"):
         write_figures(small_study, metrics, tmp_path / "models", tmp_path / "figures")
@@ -144,4 +150,4 @@ def test_a_study_without_training_or_reflection(small_study: Study, make_records
     write_metrics(study, make_records(study, tmp_path / "eval", 2), tmp_path / "s.parquet", tmp_path / "m.parquet")
     write_tables(study, tmp_path / "m.parquet", tmp_path / "tables")
     write_figures(study, tmp_path / "m.parquet", tmp_path / "models", tmp_path / "figures")
-    assert len(list((tmp_path / "figures").iterdir())) == 12
+    assert len(list((tmp_path / "figures").iterdir())) == 4 * len(FIGURES)

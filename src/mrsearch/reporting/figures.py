@@ -6,9 +6,11 @@ from pathlib import Path
 
 from mrsearch.config import Study
 from mrsearch.reporting import style
+from mrsearch.reporting.change_figure import corrected_and_corrupted
 from mrsearch.reporting.episode_figures import em_by_episode
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.improvement_figure import relative_improvement
+from mrsearch.reporting.pareto_figure import accuracy_against_tokens
 from mrsearch.reporting.training_figure import training_curves
 
 
@@ -21,4 +23,6 @@ def write_figures(study: Study, metrics: Path, models_dir: Path, out: Path) -> N
     with style.styled():
         relative_improvement(rows, out)
         em_by_episode(rows, out)
+        corrected_and_corrupted(rows, out)
+        accuracy_against_tokens(rows, out)
         training_curves(study, models_dir, out)

@@ -13,7 +13,7 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .4rem 0; }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: pre; }
+th:first-child, td:first-child { text-align: left; }
 thead th { border-top: 2px solid; border-bottom: 1px solid; white-space: normal; vertical-align: bottom; }
 tbody { border-bottom: 1px solid var(--rule); }
 tbody th { font-weight: 400; font-style: italic; text-align: left; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -150,6 +151,7 @@ _TEX = str.maketrans(
         "±": "$\\pm$",
         "γ": "$\\gamma$",
         "→": "$\\rightarrow$",
+        "\u2003": "\\quad{}",
         "\n": " ",
     }
 )
@@ -160,6 +162,6 @@ def _tex(text: str) -> str:
 
 
 def _tex_cell(cell: TableCell) -> str:
-    text = _tex(cell.text)
+    text = re.sub(r"(?<!\w)-(?=\d)", "$-$", _tex(cell.text))
     text = {Mark.best: f"\\textbf{{{text}}}", Mark.second: f"\\underline{{{text}}}", Mark.none: text}[cell.mark]
     return text + (f"\\textsuperscript{{{_tex(cell.suffix)}}}" if cell.suffix else "")

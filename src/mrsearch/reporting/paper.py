@@ -112,9 +112,9 @@ def _block(rows: Metrics, table: ReportedTable, model: str) -> Block:
         index = shared.index(method)
         ours = [TableCell(shown[column][index], marks[column][index]) for column in table.columns]
         block.rows.append([TableCell(method_label(rows.study, method)), *ours])
-        block.rows.append([TableCell("    reported"), *values])
+        block.rows.append([TableCell("\u2003reported"), *values])
         block.rows.append(
-            [TableCell("    difference"), *(TableCell(text) for text in _differences(rows, table, model, method))]
+            [TableCell("\u2003difference"), *(TableCell(text) for text in _differences(rows, table, model, method))]
         )
     return block
 

@@ -22,7 +22,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#00
 """Okabe and Ito's palette, told apart by colour-blind eyes."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (3, 3)))
-"""Markers and dashes tell methods apart in grey."""
+HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx")
+"""Markers, dashes and hatches tell methods apart in grey."""
 
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -45,6 +46,7 @@ SETTINGS: dict[str, Any] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "figure.constrained_layout.use": True,
+    "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "mrsearch",

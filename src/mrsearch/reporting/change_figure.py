@@ -1,0 +1,88 @@
+"""Answers corrected against answers corrupted, episode by episode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mrsearch.reporting import style
+from mrsearch.reporting.frame import Metrics, method_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def corrected_and_corrupted(rows: Metrics, out: Path) -> None:
+    """Draw the share of questions corrected (up) and corrupted (down) in each later episode, per model and decoding."""
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    study = rows.study
+    methods = [method for method, settings in study.methods.items() if settings.episodes > 1]
+    data = _data(rows, methods)
+    looks = style.look(study)
+    decodings = rows.decodings
+    width = style.COLUMN if len(decodings) > 1 else 0.75 * style.COLUMN
+    height = 0.5 + 1.6 * len(study.models) + 0.14 * (len(methods) + 1)
+    shape = len(study.models), len(decodings)
+    figure, panels = plt.subplots(*shape, figsize=(width, height), sharex=True, sharey=True, squeeze=False)
+    for row, model in zip(panels, study.models, strict=True):
+        for axes, decoding in zip(row, decodings, strict=True):
+            _panel(axes, data[(data.model == model) & (data.decoding == decoding)], methods, looks)
+            axes.set_title(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
+        row[0].set_ylabel("Share of questions (%)")
+    for axes in panels[-1]:
+        axes.set_xlabel("Episode")
+    panels[0, 0].margins(y=0.16)
+    if methods:
+        handles = [
+            Patch(fc=looks[method]["color"], hatch=_hatch(index), ec="white", label=method_label(study, method))
+            for index, method in enumerate(methods)
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, columnspacing=1.2)
+    else:
+        figure.suptitle("No method of this study has a second episode", fontsize=7)
+    style.save(figure, data, out, "changes")
+
+
+def _data(rows: Metrics, methods: list[str]) -> pd.DataFrame:
+    listed: list[dict[str, Any]] = []
+    for model in rows.study.models:
+        for decoding in rows.decodings:
+            for method in methods:
+                for episode in range(2, rows.study.methods[method].episodes + 1):
+                    row: dict[str, Any] = {"model": model, "decoding": decoding, "method": method, "episode": episode}
+                    for metric in ("corrected", "corrupted"):
+                        cell = rows.at(model, decoding, method, "average", metric, str(episode))
+                        row.update({metric: cell.value, f"{metric}_low": cell.low, f"{metric}_high": cell.high})
+                    listed.append(row)
+    columns = ["model", "decoding", "method", "episode"]
+    columns += [f"{metric}{bound}" for metric in ("corrected", "corrupted") for bound in ("", "_low", "_high")]
+    return pd.DataFrame(listed, columns=columns)
+
+
+def _panel(axes: Axes, data: pd.DataFrame, methods: list[str], looks: dict[str, dict[str, Any]]) -> None:
+    width = 0.8 / max(1, len(methods))
+    for index, method in enumerate(methods):
+        of_method = data[data.method == method]
+        x = of_method.episode + (index - (len(methods) - 1) / 2) * width
+        for metric, sign in (("corrected", 100), ("corrupted", -100)):
+            middle = of_method[metric] * sign
+            ends = of_method[[f"{metric}_low", f"{metric}_high"]].to_numpy().T * sign
+            error = abs(ends - middle.to_numpy())
+            shade = {"color": looks[method]["color"], "alpha": 1.0 if sign > 0 else 0.55}
+            axes.bar(x, middle, width * 0.9, hatch=_hatch(index), edgecolor="white", **shade)
+            axes.errorbar(x, middle, yerr=error, fmt="none", ecolor="#222222", elinewidth=0.8)
+    axes.axhline(0, color="#222222", linewidth=0.8)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
+    if not data.empty:
+        axes.set_xticks(sorted(data.episode.unique()))
+    axes.grid(axis="x", visible=False)
+    for place, word, side in ((0.99, "corrected", "top"), (0.01, "corrupted", "bottom")):
+        axes.text(0.02, place, word, transform=axes.transAxes, va=side, fontsize=6.5, fontstyle="italic")
+
+
+def _hatch(index: int) -> str:
+    return style.HATCHES[index % len(style.HATCHES)]
