@@ -52,8 +52,8 @@ onstart:
 
 
 onsuccess:
-    retriever_command("stop")
+    stop_retriever()
 
 
 onerror:
-    retriever_command("stop")
+    stop_retriever()

@@ -99,10 +99,16 @@ def training_resources(wildcards):
 
 
 def retriever_command(action):
-    """Stop the retriever, or drop the token of one that is gone; nothing happens where there is none."""
+    """Let the command `mrsearch retriever ACTION` look after a server that may be running."""
+    subprocess.run(["mrsearch", "retriever", action, str(TOKEN)], check=False)
+
+
+def stop_retriever():
+    """Nothing stays behind, whether the run succeeded or failed."""
     if SERVED and any(TOKEN.parent.glob(f"{TOKEN.name}*")):
-        subprocess.run(["mrsearch", "retriever", action, str(TOKEN)], check=False)
+        retriever_command("stop")
 
 
-if workflow.is_main_process:
+# A token that outlived its server would let consumers start without one.
+if workflow.is_main_process and SERVED and TOKEN.exists():
     retriever_command("gone")
