@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 
-from fastapi import Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mrsearch.retrieval.batching import Batcher
 
@@ -20,26 +19,38 @@ class Metrics:
     def __init__(self, batcher: Batcher) -> None:
         self.registry = registry = CollectorRegistry()
         self.queries = Counter("mrsearch_queries", "Queries answered", registry=registry)
-        self._requests = Counter("mrsearch_requests", "Requests", ["path", "status"], registry=registry)
-        self._latency = Histogram("mrsearch_request_seconds", "Time to answer", buckets=SECONDS, registry=registry)
+        self.requests = Counter("mrsearch_requests", "Requests", ["path", "status"], registry=registry)
+        self.latency = Histogram("mrsearch_request_seconds", "Time to answer", buckets=SECONDS, registry=registry)
         self._sizes = Histogram("mrsearch_batch_queries", "Queries in a batch", buckets=SIZES, registry=registry)
         self._batch = Histogram("mrsearch_batch_seconds", "Time of a batch", buckets=SECONDS, registry=registry)
         Gauge("mrsearch_waiting", "Queries that wait", registry=registry).set_function(lambda: batcher.waiting)
-        for name in ("cache_hits", "cache_misses"):
-            gauge = Gauge(f"mrsearch_{name}", name.replace("_", " ") + " so far", registry=registry)
-            gauge.set_function(lambda name=name: getattr(batcher, name))  # type: ignore[misc]
+        hits = Gauge("mrsearch_cache_hits", "Queries answered without a search so far", registry=registry)
+        hits.set_function(lambda: batcher.cache_hits)
         batcher.on_batch = self._batch_done
-
-    async def middleware(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Counts and times every request."""
-        begun = time.perf_counter()
-        response = await call_next(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "other")
-        self._requests.labels(path, str(response.status_code)).inc()
-        self._latency.observe(time.perf_counter() - begun)
-        return response
 
     def _batch_done(self, size: int, seconds: float) -> None:
         self._sizes.observe(size)
         self._batch.observe(seconds)
+
+
+class Measured:
+    """ASGI middleware: counts and times every request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path = getattr(scope.get("route"), "path", "other")
+                self._metrics.requests.labels(path, str(message["status"])).inc()
+                self._metrics.latency.observe(time.perf_counter() - begun)
+            await send(message)
+
+        await self._app(scope, receive, note)

@@ -1,6 +1,7 @@
 """The retrieval server: Search-R1's `/retrieve`, a health check that searches, and Prometheus metrics."""
 
 # Annotations stay objects here: FastAPI reads the request model, which is made per application.
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -15,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from mrsearch.config.retrieval import Service
 from mrsearch.data.corpus import format_contents
 from mrsearch.retrieval.batching import Batcher, QueueFullError
-from mrsearch.retrieval.limits import BodyLimit
-from mrsearch.retrieval.metrics import Metrics
+from mrsearch.retrieval.metrics import Measured, Metrics
 from mrsearch.retrieval.passages import PassageStore
 from mrsearch.retrieval.ranking import Ranking, Searcher
 
+log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
 
 
@@ -79,10 +80,10 @@ def create_app(
         dependencies=[Depends(_guard(bearer))],
         responses={401: {"model": Problem, "description": "The bearer token is missing or wrong"}} if bearer else {},
         on_shutdown=[batcher.close],
+        max_body_size=service.max_body_bytes,
     )
-    app.add_middleware(BodyLimit, limit=service.max_body_bytes)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.middleware("http")(metrics.middleware)
+    app.add_middleware(Measured, metrics=metrics)
     probe = store[0].title or store[0].text
     request_type = _request_model(service, topk)
 
@@ -93,8 +94,8 @@ def create_app(
         on_request()
         try:
             rankings = await batcher.ask(asked.queries, min(asked.topk or topk, len(store)))
-        except QueueFullError as error:
-            raise HTTPException(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+        except Exception as error:
+            raise _unavailable(error) from error
         metrics.queries.inc(len(rankings))
         result = [_documents(store, ranking, asked.return_scores) for ranking in rankings]
         return Response(orjson.dumps({"result": result}), media_type="application/json")
@@ -102,7 +103,11 @@ def create_app(
     @app.get("/health", response_model=Health, responses={503: {"model": Problem, "description": "No answer"}})
     async def health() -> Health:
         """Runs a query through the whole path, cache apart."""
-        if not (await batcher.fresh(probe, 1)).positions:
+        try:
+            found = await batcher.fresh(probe, 1)
+        except Exception as error:
+            raise _unavailable(error) from error
+        if not found.positions:
             raise HTTPException(503, "the health query found nothing")
         return Health(status="ok", boot=boot, passages=len(store))
 
@@ -116,9 +121,12 @@ def create_app(
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body cannot be read"},
-    413: {"model": Problem, "description": "The body is too large"},
+    413: {"description": "The body is too large", "content": {"text/plain": {}}},
     422: {"model": Problem, "description": "The body is not a valid request"},
-    503: {"model": Problem, "description": "Too many queries wait: come back after Retry-After seconds"},
+    503: {
+        "model": Problem,
+        "description": "Too many queries wait, or searching failed: come back after Retry-After seconds",
+    },
 }
 
 
@@ -156,6 +164,13 @@ def _guard(bearer: str | None) -> Callable[..., Awaitable[None]]:
             raise HTTPException(401, "send the bearer token", headers={"WWW-Authenticate": "Bearer"})
 
     return only_with_token if bearer else open_to_all
+
+
+def _unavailable(error: Exception) -> HTTPException:
+    """503: come back later if the queue is full; the reason if searching itself failed."""
+    if not isinstance(error, QueueFullError):
+        log.error("a search failed", exc_info=error)
+    return HTTPException(503, str(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
