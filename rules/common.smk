@@ -24,7 +24,6 @@ LAYOUT = Layout(RUN, STUDY)
 STUDY_FILE = str(LAYOUT.study)
 RESOURCES = STUDY.resources
 TRAINED = [name for name, method in STUDY.methods.items() if method.train]
-WARM_STARTS = [name for name in TRAINED if STUDY.methods[name].train.algorithm == "sft"]
 DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
 TOKEN = LAYOUT.token(STUDY.retrieval.use)
@@ -32,10 +31,18 @@ SERVED = STUDY.retrieval.service.mode == "http"
 RETRIEVER = ancient(TOKEN) if SERVED else []
 ENDPOINT_OPTION = ["--endpoint", str(TOKEN)] if SERVED else []
 
+TABLE_KINDS = ("html", "csv", "md", "tex")
+TABLES = {"main": "EM", "f1": "F1", "episodes": "By episode", "cost": "Cost"}
+if not all(benchmark.average for benchmark in STUDY.benchmarks.values()):
+    TABLES["extra"] = "Outside the mean"
 FIGURE_KINDS = ("svg", "pdf", "png", "csv")
-FIGURES = {"improvement": "Relative improvement", "episodes": "EM by episode"}
-if set(TRAINED) - set(WARM_STARTS):
-    FIGURES["training"] = "Training curves"
+FIGURES = {
+    "improvement": "Relative improvement",
+    "episodes": "EM by episode",
+    "changes": "Corrected and corrupted",
+    "pareto": "Accuracy against tokens",
+    "training": "Training curves",
+}
 
 
 def any_of(names):
@@ -81,7 +88,7 @@ def start_folder(wildcards):
 
 def report_files(wildcards=None):
     """Tables and figures."""
-    tables = [LAYOUT.root / "tables" / name for name in ("main.csv", "main.md", "main.tex", "episodes.csv")]
+    tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in TABLES for kind in TABLE_KINDS]
     figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in FIGURES for kind in FIGURE_KINDS]
     return [*tables, *figures]
 

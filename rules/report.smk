@@ -32,20 +32,16 @@ rule tables:
     input:
         metrics=LAYOUT.root / "metrics.parquet",
     output:
-        report(
-            LAYOUT.root / "tables" / "main.csv",
-            caption="../workflow/report/main_table.rst",
-            category="Tables",
-            labels={"table": "Main"},
-        ),
-        report(
-            LAYOUT.root / "tables" / "episodes.csv",
-            caption="../workflow/report/episodes_table.rst",
-            category="Tables",
-            labels={"table": "By episode"},
-        ),
-        LAYOUT.root / "tables" / "main.md",
-        LAYOUT.root / "tables" / "main.tex",
+        [
+            report(
+                LAYOUT.root / "tables" / f"{table}.html",
+                caption=f"../workflow/report/{table}_table.rst",
+                category="Tables",
+                labels={"table": title},
+            )
+            for table, title in TABLES.items()
+        ],
+        [LAYOUT.root / "tables" / f"{table}.{kind}" for table in TABLES for kind in TABLE_KINDS[1:]],
     log:
         LAYOUT.log("report/tables"),
     conda:

@@ -19,7 +19,8 @@ from .conftest import Project
 
 pytestmark = pytest.mark.e2e
 STUDY = "study=tests/e2e/tiny.yaml"
-FIGURES = ("improvement", "episodes", "training")
+TABLES = ("main", "f1", "episodes", "cost", "extra")
+FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
 
 
 def place(name: str) -> list[str]:
@@ -52,8 +53,9 @@ def test_every_declared_file_is_there(ran: Project) -> None:
                 assert path.stat().st_size > 0
     for dataset in ("train", *study.benchmarks):
         assert parquet.read_metadata(layout.questions(dataset)).num_rows > 0
-    for name in ("main.csv", "main.md", "main.tex", "episodes.csv"):
-        assert (layout.root / "tables" / name).stat().st_size > 0
+    for name in TABLES:
+        for kind in ("html", "csv", "md", "tex"):
+            assert (layout.root / "tables" / f"{name}.{kind}").stat().st_size > 0
     for name in FIGURES:
         for kind in ("pdf", "svg", "png", "csv"):
             assert (layout.root / "figures" / f"{name}.{kind}").stat().st_size > 0
@@ -104,7 +106,7 @@ def test_a_changed_training_keeps_the_warm_start(ran: Project) -> None:
 def test_the_report_is_one_page_with_tables_and_figures(ran: Project) -> None:
     ran.snakemake("--report", "report.html", config=place("results"))
     page = (ran.folder / "report.html").read_text()
-    for shown in ("main.csv", "improvement.svg", "episodes.svg", "training.svg"):
+    for shown in (*(f"{table}.html" for table in TABLES), *(f"{figure}.svg" for figure in FIGURES)):
         assert shown in page
 
 
