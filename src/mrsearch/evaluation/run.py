@@ -54,9 +54,12 @@ def evaluate(
     Raises ValueError when searches fail more often than `retrieval.client.max_failure_rate` allows, or when questions
     and records do not match.
     """
+    import torch
+
     from mrsearch.policy.torch_policy import TorchPolicy
     from mrsearch.retrieval.engine import open_engine
 
+    torch.set_num_threads(study.resources.evaluate.threads)
     started = time.monotonic()
     key = _inputs_key(study, model, method, seed, policy, questions, indexes)
     files = {(b, d): cache / key / f"{b}.{d}.jsonl.gz" for b in study.benchmarks for d in study.evaluation.decoding}
