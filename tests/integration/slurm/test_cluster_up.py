@@ -1,0 +1,42 @@
+"""The test cluster itself: it schedules GPUs, and it is gone afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .cluster import GPUS, NODES, TestCluster, Unavailable
+
+pytestmark = pytest.mark.integration
+
+
+def test_jobs_get_gpus_of_their_own(quiet: TestCluster) -> None:
+    seen = quiet.call("srun", "-n1", "--gres=gpu:2", "printenv", "CUDA_VISIBLE_DEVICES")
+    assert seen == "0,1"
+    assert quiet.call("sinfo", "-h", "-p", "gpu", "-o", "%D %G") == f"{len(NODES)} gpu:{GPUS}"
+
+
+def test_a_second_cluster_beside_it_leaves_no_process(slurm: TestCluster, tmp_path: Path) -> None:
+    second = TestCluster(tmp_path / "second")
+    try:
+        second.up()
+        assert second.call("srun", "-N2", "printenv", "SLURMD_NODENAME").split() != []
+    finally:
+        second.down()
+    left = [
+        process.pid for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(process.info["cmdline"])
+    ]
+    assert left == []
+    with pytest.raises(subprocess.SubprocessError):
+        second.call("squeue")
+
+
+def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from . import cluster
+
+    monkeypatch.setattr(cluster, "PROGRAMS", ("no-such-program",))
+    monkeypatch.setattr(cluster.os, "geteuid", lambda: 1000)
+    with pytest.raises(Unavailable, match="no-such-program not found"):
+        cluster.install()
