@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from mrsearch.config.load import ConfigError, load_run, read_yaml
 from mrsearch.config.run import Run
+from mrsearch.config.site import Site
 from mrsearch.config.study import Study
 from mrsearch.config.tables import key_tables
 
@@ -22,12 +23,13 @@ BEGIN, END = "<!-- keys: begin (written by `make config`) -->", "<!-- keys: end 
 
 def generated_files(root: Path = Path()) -> dict[Path, str]:
     """Path and wanted text of every generated file below `root`. Values that the user put into config.yaml stay."""
-    run_schema, study_schema = schema(Run, "run"), schema(Study, "study")
+    run_schema, study_schema, site_schema = schema(Run, "run"), schema(Study, "study"), schema(Site, "site")
     return {
         root / SCHEMAS / "run.schema.json": _json(run_schema),
         root / SCHEMAS / "study.schema.json": _json(study_schema),
+        root / SCHEMAS / "site.schema.json": _json(site_schema),
         root / CONFIG: config_yaml(_current(root / CONFIG)),
-        root / README: _with_tables(root / README, key_tables(run_schema), key_tables(study_schema)),
+        root / README: _with_tables(root / README, *map(key_tables, (run_schema, study_schema, site_schema))),
     }
 
 
@@ -66,13 +68,16 @@ def _current(path: Path) -> Run:
     return load_run(read_yaml(path)) if path.is_file() else Run()
 
 
-def _with_tables(path: Path, run: str, study: str) -> str:
+def _with_tables(path: Path, run: str, study: str, site: str) -> str:
     text = path.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ConfigError(f"{path}: lacks the marks {BEGIN!r} and {END!r} between which the key tables stand")
-    tables = f"## The run: `config/config.yaml`\n\n{run}\n\n## A study: `config/studies/<study>.yaml`\n\n{study}"
+    tables = (
+        f"## The run: `config/config.yaml`\n\n{run}\n\n## A study: `config/studies/<study>.yaml`\n\n{study}\n\n"
+        f"## A cluster: `config/site.yaml`\n\n{site}"
+    )
     return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
 
 

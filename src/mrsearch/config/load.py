@@ -30,7 +30,7 @@ def load_run(config: Mapping[str, Any]) -> Run:
     is read as the YAML scalar that it spells.
     """
     typed = {key: _scalars(value) if key in ("seeds", "overrides") else value for key, value in config.items()}
-    return _validate(Run, typed, "config")
+    return validated(Run, typed, "config")
 
 
 def load_study(run: Run, root: Path = Path()) -> Study:
@@ -44,7 +44,7 @@ def load_study(run: Run, root: Path = Path()) -> Study:
         _set(raw, dotted, value, path)
     if run.seeds is not None:
         raw["seeds"] = [run.seeds] if isinstance(run.seeds, int) else list(run.seeds)
-    return _validate(Study, raw, str(path))
+    return validated(Study, raw, str(path))
 
 
 def read_study(source: str | Path) -> Study:
@@ -112,7 +112,8 @@ def _study_path(name: str, root: Path) -> Path:
     )
 
 
-def _validate(model: type[M], raw: dict[str, Any], where: str) -> M:
+def validated(model: type[M], raw: dict[str, Any], where: str) -> M:
+    """The model of a mapping; ConfigError names `where`, key and reason, one line each."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import NonNegativeInt
 
@@ -29,5 +29,10 @@ class Run(Model):
     """Training seeds to use in place of the study's own."""
     paths: Paths = Paths()
     """Where files are kept."""
+    scheduler: Literal["local", "slurm"] = "local"
+    """Where trainings and the retrieval server run: as processes of this machine, or as Slurm jobs. `--profile slurm`
+    sets it."""
+    site: str = "config/site.yaml"
+    """The cluster's partitions, account and nodes; read where `scheduler` is slurm."""
     overrides: dict[str, Any] = {}
     """Study keys to replace, by dotted path: {"training.steps": 2}."""
