@@ -1,0 +1,189 @@
+"""The registry: one row per download, with the revision, files, split and row count that a study relies on."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from mrsearch.config.base import Model
+from mrsearch.config.load import read_yaml
+from mrsearch.config.study import Study
+
+REGISTRY = Path(__file__).with_name("registry.yaml")
+TRAIN = "train"
+BRANCH = "main"
+"""What an unpinned row follows."""
+_COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+
+
+class HubFile(Model):
+    """One file of a repository."""
+
+    path: str
+    """Path inside the repository."""
+    bytes: PositiveInt | None = None
+    """Size; null where no source states it."""
+    sha256: str | None = None
+    """Checksum; null where no source states it."""
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path:
+            raise ValueError(f"{path!r} is not a path inside a repository")
+        return path
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_sha256(cls, value: str | None) -> str | None:
+        if value is not None and not _SHA256.fullmatch(value):
+            raise ValueError(f"{value!r} is not a sha256: 64 digits 0-9a-f")
+        return value
+
+
+class HeldOut(Model):
+    """A test split that its authors drew from one file: the first part of a seeded permutation."""
+
+    fraction: float = Field(gt=0.0, lt=1.0)
+    """Share of the rows that are held out, rounded up."""
+    seed: int
+    """Seed of numpy's default generator, as the `datasets` library's train_test_split uses it."""
+    of: PositiveInt
+    """Rows of the whole file."""
+
+
+class Row(Model):
+    """One download."""
+
+    name: str
+    """Name by which studies refer to it."""
+    kind: Literal["questions", "corpus", "index", "model"]
+    """What it is."""
+    repository: str
+    """Hugging Face repository."""
+    revision: str | None = None
+    """Pinned commit; null where no source states one."""
+    files: tuple[HubFile, ...] | None = None
+    """Files to fetch; null takes what the repository lists at the revision."""
+    patterns: tuple[str, ...] = ("*",)
+    """With files: null, the names to take."""
+    split: Literal["train", "dev", "test"] | None = None
+    """Split that the rows belong to."""
+    rows: PositiveInt | None = None
+    """Rows (questions, passages or vectors) that must be there."""
+    held_out: HeldOut | None = None
+    """How the split was drawn from the file; null takes every row of the file."""
+    licence: str | None = None
+    """Licence as declared; null where none is."""
+    source: str
+    """Where these figures come from."""
+
+    @field_validator("revision")
+    @classmethod
+    def _is_commit(cls, value: str | None) -> str | None:
+        if value is not None and not _COMMIT.fullmatch(value):
+            raise ValueError(f"{value!r} is not a full commit (40 digits 0-9a-f): a branch would not be pinned")
+        return value
+
+    @model_validator(mode="after")
+    def _rows_are_counted(self) -> Row:
+        if self.kind == "questions" and (self.rows is None or self.split is None or not self.files):
+            raise ValueError("questions need files, split and rows: none may be left to chance")
+        if self.held_out:
+            total, part = self.held_out.of, self.held_out_rows
+            wanted = part if self.split != TRAIN else total - part
+            if self.rows != wanted:
+                raise ValueError(f"rows ({self.rows}) contradicts held_out, which leaves {wanted} rows to {self.split}")
+        return self
+
+    @property
+    def repo_type(self) -> Literal["dataset", "model"]:
+        """The hub's word for where the repository lives."""
+        return "model" if self.kind == "model" else "dataset"
+
+    @property
+    def held_out_rows(self) -> int:
+        """Rows of the held-out part."""
+        assert self.held_out is not None
+        return math.ceil(self.held_out.of * self.held_out.fraction)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that its files lie in; it carries the revision. Rows of equal files share it."""
+        where = "" if self.files is None else "-" + _slug("+".join(file.path for file in self.files))
+        return f"{self.repository.replace('/', '--')}@{(self.revision or BRANCH)[:12]}{where}"
+
+
+@cache
+def registry(path: Path = REGISTRY) -> dict[str, Row]:
+    """All rows by name; ValueError names file, row and key that cannot be used."""
+    raw = read_yaml(path)
+    rows = {}
+    for name, values in raw.items():
+        try:
+            rows[name] = Row.model_validate({"name": name} | _inherited(raw, name, values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in (name, *first["loc"]))
+            raise ValueError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    return rows
+
+
+def row(name: str, kind: str | None = None) -> Row:
+    """The row of that name; ValueError lists the known names where there is none (of that kind)."""
+    rows = {key: value for key, value in registry().items() if kind in (None, value.kind)}
+    if name not in rows:
+        raise ValueError(f"{name!r} is no {kind or 'row'} of the registry: known are {', '.join(sorted(rows))}")
+    return rows[name]
+
+
+def questions_row(study: Study, dataset: str) -> Row:
+    """The row of a benchmark's questions or of "train", for a study of published data.
+
+    ValueError where the study trains on a test split or tests on a training split.
+    """
+    assert study.data.kind == "hub", study.data.kind
+    if dataset == TRAIN:
+        chosen, where = row(study.data.train, "questions"), "data.train"
+    else:
+        chosen, where = row(study.benchmarks[dataset].source or dataset, "questions"), f"benchmarks.{dataset}"
+    if (chosen.split == TRAIN) != (dataset == TRAIN):
+        raise ValueError(f"{where} ({chosen.name}) is a {chosen.split} split: it would mix training and testing")
+    return chosen
+
+
+def rows_of(study: Study) -> list[Row]:
+    """Every row that a study of published data reads, each once; models and encoders by repository where registered."""
+    if study.data.kind != "hub":
+        return []
+    trains = any(method.train for method in study.methods.values())
+    found = [questions_row(study, dataset) for dataset in [*([TRAIN] if trains else []), *study.benchmarks]]
+    found.append(row(study.data.corpus, "corpus"))
+    if study.data.prebuilt_index is not None:
+        found.append(row(study.data.prebuilt_index, "index"))
+    wanted = {(model.repository, model.revision) for model in study.models.values() if model.kind == "hub"}
+    for retriever in study.retrieval.retrievers.values():
+        if retriever.kind == "dense" and retriever.encoder.kind == "hub":
+            wanted.add((str(retriever.encoder.path), str(retriever.encoder.revision)))
+    found += [entry for entry in registry().values() if (entry.repository, entry.revision) in wanted]
+    return list({entry.name: entry for entry in found}.values())
+
+
+def _inherited(raw: dict[str, Any], name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The row's values, with the files of the row that it shares them with."""
+    if "same_files_as" not in values:
+        return values
+    other = raw.get(values["same_files_as"])
+    if not isinstance(other, dict) or "same_files_as" in other:
+        raise ValueError(f"{name}.same_files_as ({values['same_files_as']!r}) is not a row that has files of its own")
+    shared = {key: other[key] for key in ("repository", "revision", "files", "held_out", "licence") if key in other}
+    return shared | {key: value for key, value in values.items() if key != "same_files_as"}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text)
