@@ -25,3 +25,29 @@ class Launcher(Protocol):
     def cancel(self, job_id: str) -> None:
         """End the job and wait until it is gone; nothing happens if it already is."""
         ...
+
+
+class ManagedLauncher(Launcher, Protocol):
+    """A launcher whose jobs record how they ended (`task.Task`), so that anybody can wait for them."""
+
+    def find(self, name: str, log: Path) -> str | None:
+        """An active job of this name and log that no state file mentions, because its submitter was killed."""
+        ...
+
+    def describe(self, job_id: str) -> str:
+        """State of the job in the words of who runs it, such as "PENDING (Priority)"."""
+        ...
+
+    def lost(self, job_id: str) -> bool:
+        """Whether an ended job was ended from outside in a way that another submission mends."""
+        ...
+
+    @property
+    def poll_seconds(self) -> float:
+        """Time between two questions about a job."""
+        ...
+
+    @property
+    def max_submissions(self) -> int:
+        """How often one run may be submitted before it is given up."""
+        ...

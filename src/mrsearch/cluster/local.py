@@ -11,7 +11,10 @@ from pathlib import Path
 
 import psutil
 
-GRACE_SECONDS = 15.0
+from mrsearch.cluster.files import JobFiles
+from mrsearch.cluster.task import TaskSpec, task_command, write_task
+
+GRACE_SECONDS = 30.0
 """Between SIGTERM and SIGKILL."""
 
 
@@ -61,3 +64,33 @@ class LocalLauncher:
             return process
         except psutil.NoSuchProcess:
             return None
+
+
+class LocalTaskLauncher(LocalLauncher):
+    """Processes of this machine that record how they ended."""
+
+    poll_seconds = 0.2
+    max_submissions = 1
+
+    def submit(self, command: Sequence[str], name: str, log: Path) -> str:
+        """Start the command as the task of the folder beside `log`."""
+        files = JobFiles.beside(log)
+        write_task(files, TaskSpec(command=list(command), log=str(log.absolute())))
+        return super().submit(task_command(files), name, files.folder / "task.log")
+
+    def find(self, name: str, log: Path) -> str | None:
+        """The process that runs the task of the folder beside `log`."""
+        wanted = task_command(JobFiles.beside(log))[1:]
+        for process in psutil.process_iter(["cmdline", "create_time", "status"]):
+            found = process.info
+            if (found["cmdline"] or [])[1:] == wanted and found["status"] != psutil.STATUS_ZOMBIE:
+                return f"{process.pid}-{found['create_time']:.2f}"
+        return None
+
+    def describe(self, job_id: str) -> str:
+        """Whether the process runs."""
+        return "RUNNING" if self.active(job_id) else "ENDED"
+
+    def lost(self, job_id: str) -> bool:
+        """Never: a process of this machine that was killed was killed on purpose, or for its memory."""
+        return False

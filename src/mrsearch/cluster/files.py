@@ -1,0 +1,55 @@
+"""The files of one job, all in its folder, written so that a reader sees the old or the new content."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class JobFiles:
+    """Paths below a job's folder, which all nodes of a cluster must see."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.task = self.folder / "task.json"
+        """What the job runs."""
+        self.state = self.folder / "state.json"
+        """Which job was submitted last, and for which settings."""
+        self.owner = self.folder / "owner.json"
+        """Which attempt of which job may write at the moment."""
+        self.exit = self.folder / "exit.json"
+        """How the command ended; missing while it runs, or if it was interrupted."""
+
+    @classmethod
+    def beside(cls, log: Path) -> JobFiles:
+        """The files of the job whose output goes to `log`."""
+        return cls(log.with_suffix(".job"))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One submitter at a time, whichever process or node it runs on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON by a temporary file and a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON value of a file, or None if it is missing or unreadable."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
