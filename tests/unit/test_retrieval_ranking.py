@@ -33,13 +33,13 @@ def unit(rng, n, dim):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize(("kind", "scan"), [*((kind, "half") for kind in EXACT), ("torch", "float32")])
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), copies=st.integers(1, 40), topk=st.integers(1, 60))
-def test_exact_and_tie_safe_whatever_the_batch(tmp_path_factory, kind, seed, copies, topk):
+def test_exact_and_tie_safe_whatever_the_batch(tmp_path_factory, kind, scan, seed, copies, topk):
     rng = np.random.default_rng(seed)
     vectors = np.repeat(unit(rng, 50, 16), copies, axis=0)[rng.permutation(50 * copies)]
-    index, stored = built(vectors, kind, tmp_path_factory.mktemp("index"))
+    index, stored = built(vectors, kind, tmp_path_factory.mktemp("index"), scan=scan)
     queries = unit(rng, 9, 16)
     queries[3] = 0.0
     together = rank(index, queries, topk)

@@ -55,8 +55,11 @@ class DenseRetriever(Model):
     encoder: Encoder
     """Who turns text into vectors."""
     index: Literal["flat", "sq_fp16", "ivf_sq8", "hnsw", "pq_refine", "torch"] = "flat"
-    """flat (float32) and sq_fp16 (FAISS) and torch (half precision in memory, on GPUs where there are) are exact; the
-    others approximate. All but flat keep float16 vectors."""
+    """flat (float32) and sq_fp16 (float16) by FAISS and torch (matrix products, on GPUs where there are) are exact; the
+    others approximate. All but flat, and torch with scan: float32, keep float16 vectors."""
+    scan: Literal["half", "float32"] = "half"
+    """Arithmetic of the torch index's first pass: half (bfloat16 on a CPU, float16 on GPUs; the best are scored again,
+    so the result is the same) or float32, for CPUs without a fast half-precision type."""
     nlist: PositiveInt = 1024
     """Cells of ivf_sq8."""
     nprobe: PositiveInt = 64

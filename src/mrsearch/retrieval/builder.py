@@ -37,8 +37,9 @@ def encode_corpus(
 
 
 def vector_dtype(config: DenseRetriever) -> str:
-    """float32 for `flat`, whose point is full precision; float16 for the others."""
-    return "float32" if config.index == "flat" else "float16"
+    """float32 where full precision is asked for, float16 otherwise."""
+    full = config.index == "flat" or (config.index == "torch" and config.scan == "float32")
+    return "float32" if full else "float16"
 
 
 def _shards(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:

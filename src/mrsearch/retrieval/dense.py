@@ -62,7 +62,7 @@ def open_vector_index(config: DenseRetriever, folder: Path, count: int, dim: int
     """The index of a folder; ValueError if it does not hold `count` vectors of `dim` numbers."""
     rows = open_vectors(folder / VECTORS, count, dim, vector_dtype(config))
     if config.index == "torch":
-        return TorchIndex(rows)
+        return TorchIndex(rows, half=config.scan == "half")
     if config.index in EXACT:
         return faiss_index.read_exact(folder / VECTORS, rows)
     index = faiss_index.read_approximate(config, folder, rows)

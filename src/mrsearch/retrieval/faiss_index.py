@@ -30,7 +30,6 @@ class FaissIndex:
         self._rows = rows_ND
         self.count: int = index.ntotal
         self.exact = exact
-        self.rounding = 1e-5
         self._factor = refine_factor
 
     def search(self, queries_QD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -42,6 +42,12 @@ class Managed:
     """Process without which the server ends."""
 
 
+def let_threads_sleep() -> None:
+    """Idle OpenMP threads of torch and FAISS sleep instead of spinning: they share cores with each other, and often
+    with a trainer. Has an effect only before either is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def serve(study: Study, corpus: Path, indexes: Path, managed: Managed | None = None) -> None:
     """Serve the study's retriever until SIGTERM or SIGINT; requests in flight are answered first.
 

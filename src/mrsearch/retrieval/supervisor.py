@@ -43,7 +43,8 @@ def supervise(token: Path) -> int:
     failures = 0
     while not ending and files.leased(seconds):
         begun = time.monotonic()
-        server = subprocess.Popen([sys.executable, "-m", "mrsearch.retrieval.supervisor", str(token), str(os.getpid())])
+        command = [sys.executable, "-m", "mrsearch.retrieval.supervisor", str(token), str(os.getpid())]
+        server = subprocess.Popen(command)
         while server.poll() is None and not ending and files.leased(seconds):
             time.sleep(POLL_SECONDS)
         if ending or not files.leased(seconds):
@@ -71,8 +72,9 @@ def _finish(server: subprocess.Popen[bytes]) -> None:
 
 
 def _serve(token: Path, parent: int) -> None:
-    from mrsearch.retrieval.serve import Managed, serve
+    from mrsearch.retrieval.serve import Managed, let_threads_sleep, serve
 
+    let_threads_sleep()
     files = ServiceFiles(token)
     spec = read_json(files.spec)
     if spec is None:

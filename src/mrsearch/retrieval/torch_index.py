@@ -1,38 +1,36 @@
-"""Exact search by matrix products: a scan in half precision, then float64 scores for the best.
+"""Exact search by matrix products: a scan, in half precision by default, then float64 scores for the best.
 
-Rows lie in memory as bfloat16 on a CPU (its fast matrix type) or as float16 on GPUs, split evenly between them.
+Rows lie in memory as bfloat16 on a CPU (its fast matrix type) or as float16 on GPUs, split evenly between them; float32
+rows on a CPU stay in the memory-mapped file.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 CHUNK_ROWS = 262_144
 """Rows scored at once: the score matrix stays small, and top-k reads it once."""
-CPU_ROUNDING = 2.0**-8
-"""Bound of a bfloat16 inner product of unit vectors: both factors carry 2^-9."""
-GPU_ROUNDING = 2.0**-10
 
 
 class TorchIndex:
-    """Inner products with every row of a float16 array [N, D]."""
+    """Inner products with every row of an array [N, D] of float16 or float32."""
 
     exact = True
-    margin = 24
-    """Half-precision scores are coarse: fetch more candidates at once than a float32 scan would."""
 
-    def __init__(self, rows_ND: np.ndarray, devices: list[str] | None = None) -> None:
-        """devices: as torch names them; None takes all GPUs, or the CPU."""
+    def __init__(self, rows_ND: np.ndarray, half: bool = True, devices: list[str] | None = None) -> None:
+        """half: scan in half precision; devices: as torch names them, None takes all GPUs, or the CPU."""
         import torch
 
         self._torch = torch
         self._rows = rows_ND
         self.count = len(rows_ND)
         devices = devices or [f"cuda:{n}" for n in range(torch.cuda.device_count())] or ["cpu"]
-        self._dtype = torch.bfloat16 if devices == ["cpu"] else torch.float16
-        self.rounding = CPU_ROUNDING if devices == ["cpu"] else GPU_ROUNDING
+        half_type = torch.bfloat16 if devices == ["cpu"] else torch.float16
+        self._dtype = half_type if half else torch.float32
+        self.margin = 24 if half else 8  # coarse scores need more candidates to be sure
         bounds = np.linspace(0, self.count, len(devices) + 1).astype(int).tolist()
         self._parts = [
             (start, self._load(rows_ND[start:end], device))
@@ -67,6 +65,10 @@ class TorchIndex:
     def _load(self, rows: np.ndarray, device: str) -> Any:
         """Chunk by chunk, so that no float32 or second copy of everything is ever made."""
         torch = self._torch
+        if device == "cpu" and rows.dtype == np.float32 and self._dtype == torch.float32:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is only read
+                return torch.from_numpy(rows)
         loaded = torch.empty(rows.shape, dtype=self._dtype, device=device)
         for start in range(0, len(rows), CHUNK_ROWS):
             chunk = np.array(rows[start : start + CHUNK_ROWS])
