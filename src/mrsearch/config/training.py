@@ -34,6 +34,8 @@ class WarmStart(Model):
     """Share of traces that show `direct` and `rag`, half each; the rest are meta-episodes."""
     episodes: PositiveInt = 3
     """Episodes of a scripted meta-episode."""
+    context: Literal["full", "previous"] = "full"
+    """Which earlier episodes stay in a scripted meta-episode's context."""
     careful_rate: float = Field(0.3, ge=0.0, le=1.0)
     """Share of episodes in which the demonstrator works carefully; the rest are hasty."""
     relabel: bool = True

@@ -18,13 +18,13 @@ from mrsearch.data.relations import AGES, ATTRIBUTES, BY_NAME, LINKS, OCCUPATION
 BENCHMARKS = ("single_hop", "popular", "long_tail", "comparison", "two_hop", "three_hop", "ambiguous", "long_horizon")
 HOPS = {"single_hop": 1, "popular": 1, "long_tail": 1, "ambiguous": 1, "two_hop": 2, "three_hop": 3, "long_horizon": 4}
 TRAINING_MIX = {
-    "single_hop": 3,
+    "single_hop": 2,
     "popular": 1,
     "comparison": 2,
     "two_hop": 3,
-    "three_hop": 2,
+    "three_hop": 3,
     "ambiguous": 2,
-    "long_horizon": 1,
+    "long_horizon": 2,
 }
 RAREST = 2
 

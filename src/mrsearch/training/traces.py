@@ -11,6 +11,7 @@ from torch import Tensor
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
 from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.meta_episode import training_sequences
 from mrsearch.agent.ports import Hit, Policy, SearchEngine
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.spec import AgentSpec
@@ -29,7 +30,7 @@ class Trace(NamedTuple):
 
 
 async def make_traces(study: Study, tokenizer: Any, engine: SearchEngine, count: int, seed: int) -> list[Trace]:
-    """`count` traces over training questions; the same seed gives the same traces."""
+    """The training sequences of `count` scripted meta-episodes over training questions, by seed."""
     assert study.data.kind == "world", "only the synthetic world has scripts; the configuration forbids others"
     world = World(study.data)
     rows = world.train_questions()
@@ -37,7 +38,7 @@ async def make_traces(study: Study, tokenizer: Any, engine: SearchEngine, count:
     maker = _Maker(study, world, rows, engine, dialogue)
     jobs = [(f"trace-{number}", _bind(maker, seed, number)) for number in range(count)]
     metas = await run_batch(jobs, _Unbatched(), CONCURRENCY)
-    return [Trace(meta.token_ids, meta.loss_mask) for meta in metas]
+    return [Trace(part.token_ids, part.loss_mask) for meta in metas for part in training_sequences(meta)]
 
 
 def relabel(token_ids: list[int], classes: list[Tensor], vocabulary: int, generator: torch.Generator) -> Tensor:
@@ -81,6 +82,7 @@ class _Maker:
             self.study.warm_start.episodes if many else 1,
             self.study.protocol.turns,
             self.study.retrieval.topk,
+            self.study.warm_start.context,
         )
         policy = self._meta(row, rng) if many else await self._one_shot(row, procedure, rng)
         return await run_procedure(
