@@ -43,8 +43,8 @@ test: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --color=no
 
 lint: $(INSTALLED)
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules workflow
 	@$(BIN)/snakemake --lint

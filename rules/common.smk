@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
+from mrsearch.data import registry
 
 # The commands of this interpreter's environment come first, activated or not; an environment that Snakemake deploys
 # still goes before them.
@@ -25,6 +26,8 @@ STUDY_FILE = str(LAYOUT.study)
 RESOURCES = STUDY.resources
 TRAINED = [name for name, method in STUDY.methods.items() if method.train]
 DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
+REGISTERED = {row.folder: row.name for row in registry.rows_of(STUDY) if row.kind != "model"}
+MIRROR_OPTION = ["--mirror", RUN.paths.mirror] if RUN.paths.mirror else []
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
 TOKEN = LAYOUT.token(STUDY.retrieval.use)
 SERVED = STUDY.retrieval.service.mode == "http"
@@ -55,8 +58,41 @@ wildcard_constraints:
     retriever=any_of(STUDY.retrieval.retrievers),
     model=any_of(STUDY.models),
     download=any_of(DOWNLOADS),
+    registered=any_of(REGISTERED),
     method=any_of(STUDY.methods),
     seed=any_of(STUDY.seeds),
+
+
+def registered_folders(*rows):
+    """Folders of verified downloads."""
+    return [LAYOUT.downloads / row.folder for row in rows]
+
+
+def question_downloads(wildcards):
+    """What a table of published questions is made from; a training set without overlap needs the benchmarks too."""
+    if STUDY.data.kind != "hub":
+        return []
+    wanted = [wildcards.dataset]
+    if wildcards.dataset == "train" and STUDY.data.drop_overlap:
+        wanted += STUDY.benchmarks
+    return registered_folders(*[registry.questions_row(STUDY, dataset) for dataset in wanted])
+
+
+def corpus_download(wildcards=None):
+    """The published corpus."""
+    return registered_folders(registry.row(STUDY.data.corpus, "corpus")) if STUDY.data.kind == "hub" else []
+
+
+def index_download(wildcards):
+    """The published index that serves a retriever."""
+    row = registry.prebuilt_index(STUDY, wildcards.retriever)
+    return registered_folders(row) if row else []
+
+
+def index_action(wildcards):
+    """How a retriever's index comes about."""
+    taken_over = registry.prebuilt_index(STUDY, wildcards.retriever)
+    return ["import", "--downloads", str(LAYOUT.downloads)] if taken_over else ["build"]
 
 
 def question_files(wildcards=None):

@@ -4,6 +4,7 @@
 rule index:
     input:
         corpus=LAYOUT.corpus,
+        published=index_download,
     output:
         directory(LAYOUT.index("{retriever}")),
     log:
@@ -20,10 +21,11 @@ rule index:
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.index(STUDY, wildcards.retriever),
+        action=index_action,
     message:
         "Index: {wildcards.retriever}"
     shell:
-        "mrsearch index build --study {params.study:q} --retriever {wildcards.retriever} --corpus {input.corpus:q}"
+        "mrsearch index {params.action:q} --study {params.study:q} --retriever {wildcards.retriever} --corpus {input.corpus:q}"
         " --out {output:q} 2> {log:q}"
 
 

@@ -38,10 +38,12 @@ rule download_model:
     params:
         study=STUDY_FILE,
         model=lambda wildcards: DOWNLOADS[wildcards.download],
+        mirror=MIRROR_OPTION,
     message:
         "Download: {wildcards.download}"
     shell:
-        "mrsearch model base --study {params.study:q} --model {params.model} --out {output:q} 2> {log:q}"
+        "mrsearch model base --study {params.study:q} --model {params.model} {params.mirror:q} --out {output:q}"
+        " 2> {log:q}"
 
 
 rule train:
@@ -59,6 +61,8 @@ rule train:
         LAYOUT.log("models/{model}/{method}/seed{seed}"),
     benchmark:
         LAYOUT.timing("models/{model}/{method}/seed{seed}")
+    # Before evaluations that are ready: the longest jobs decide when a run ends.
+    priority: 1
     conda:
         "../envs/cpu.yaml"
     threads: lambda wildcards: training_resources(wildcards).threads

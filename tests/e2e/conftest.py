@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-MINUTES = 60
+PATIENCE_SECONDS = 840
+SHOWN = 4000
+"""Characters of the output that a failure shows."""
 PARTS = ("Snakefile", "config", "rules", "profile", "workflow", "envs", "tests")
 
 
@@ -22,24 +25,36 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def snakemake(self, *arguments: str, config: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run on this machine's profile; fails the test with the whole output if Snakemake fails."""
-        done = self.attempt(*arguments, config=config)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
+    def snakemake(self, *arguments: str, config: list[str]) -> str:
+        """The output of a run on this machine's profile; fails the test with its end if Snakemake fails."""
+        code, output = self.attempt(*arguments, config=config)
+        assert code == 0, output[-SHOWN:]
+        return output
 
-    def attempt(self, *arguments: str, config: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run, whatever comes of it."""
+    def attempt(self, *arguments: str, config: list[str]) -> tuple[int, str]:
+        """Exit code and output of a run. One that takes too long is ended with everything that it started."""
         command = [BIN / "snakemake", "--profile", "profile/local", *arguments, "--config", *config]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=12 * MINUTES
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
+        try:
+            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            pytest.fail(f"still running after {PATIENCE_SECONDS} s: {output[-SHOWN:]}")
+        return process.returncode, output
 
     def planned(self, config: list[str]) -> dict[str, int]:
         """Jobs per rule that a run would start now."""
-        done = self.snakemake("-n", config=config)
-        table = (done.stdout + done.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
+        _, _, statistics = self.snakemake("-n", config=config).rpartition("Job stats:")
+        table = statistics.partition("\n\n")[0]
         return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
