@@ -1,0 +1,101 @@
+"use strict";
+// The list of records. Only the rows in sight are in the page, so that 20,000 stay smooth.
+function RecordList(box, onSelect) {
+  const ROW = 58;
+  const MARGIN = 8;
+  const index = Store.index;
+  const spacer = document.createElement("div");
+  spacer.className = "spacer";
+  box.append(spacer);
+  let positions = [];
+  let selected = -1;
+  let planned = false;
+
+  function row(place) {
+    const position = positions[place];
+    const c = index.columns;
+    const element = document.createElement("div");
+    element.className = "row" + (position === selected ? " selected" : "");
+    element.id = "row-" + position;
+    element.setAttribute("role", "option");
+    element.setAttribute("aria-selected", String(position === selected));
+    element.setAttribute("aria-setsize", String(positions.length));
+    element.setAttribute("aria-posinset", String(place + 1));
+    element.style.transform = "translateY(" + place * ROW + "px)";
+    const question = document.createElement("span");
+    question.className = "question";
+    question.textContent = index.questions[c.question[position]].question;
+    const about = document.createElement("span");
+    about.className = "about";
+    about.append(outcome(c.pattern[position]));
+    const words = [index.methods[c.method[position]].label, index.benchmarks[c.benchmark[position]].label];
+    if (index.models.length > 1) words.push(index.models[c.model[position]]);
+    if (index.decodings.length > 1) words.push(index.decodings[c.decoding[position]]);
+    if (index.seeds.length > 1) words.push("seed " + index.seeds[c.seed[position]]);
+    about.append(document.createTextNode(words.join(" · ")));
+    element.append(question, about);
+    element.addEventListener("click", function () { onSelect(position); });
+    return element;
+  }
+
+  function draw() {
+    planned = false;
+    const first = Math.max(0, Math.floor(box.scrollTop / ROW) - MARGIN);
+    const last = Math.min(positions.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + MARGIN);
+    const rows = [];
+    for (let place = first; place < last; place++) rows.push(row(place));
+    spacer.replaceChildren(...rows);
+  }
+
+  function plan() {
+    if (!planned) {
+      planned = true;
+      requestAnimationFrame(draw);
+    }
+  }
+
+  box.addEventListener("scroll", plan, { passive: true });
+  new ResizeObserver(plan).observe(box);
+
+  return {
+    /** Show these positions. */
+    show(found) {
+      positions = found;
+      spacer.style.height = positions.length * ROW + "px";
+      draw();
+    },
+    /** Mark a position and bring it into sight. */
+    select(position) {
+      selected = position;
+      const place = positions.indexOf(position);
+      if (place >= 0) {
+        const top = place * ROW;
+        if (top < box.scrollTop) box.scrollTop = top;
+        else if (top + ROW > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW - box.clientHeight;
+        box.setAttribute("aria-activedescendant", "row-" + position);
+      }
+      draw();
+    },
+    /** The position `step` rows after the selected one. */
+    neighbour(step) {
+      const place = positions.indexOf(selected);
+      const next = place < 0 ? 0 : Math.min(positions.length - 1, Math.max(0, place + step));
+      return positions.length ? positions[next] : -1;
+    },
+  };
+}
+
+/** A pattern of right and wrong episodes, as signs with a spoken label. */
+function outcome(pattern) {
+  const element = document.createElement("span");
+  element.className = "outcome";
+  element.setAttribute("role", "img");
+  element.setAttribute("aria-label", [...pattern].map((c) => (c === "1" ? "right" : "wrong")).join(", then ") || "no episode");
+  for (const c of pattern) {
+    const sign = document.createElement("span");
+    sign.className = c === "1" ? "right" : "wrong";
+    sign.textContent = c === "1" ? "✓" : "✗";
+    element.append(sign);
+  }
+  return element;
+}

@@ -1,0 +1,138 @@
+"""The viewer's files: every record, each passage once a file, the same bytes, and no markup from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrsearch.agent.ports import Hit, Passage
+from mrsearch.agent.records import ActionKind, Turn, read_records, write_records
+from mrsearch.config import Study
+from mrsearch.reporting.viewer import write_viewer
+
+MARKUP = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc")
+"""Ways to turn text into markup or code."""
+
+
+@pytest.fixture
+def records(small_study: Study, make_records: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_records(small_study, tmp_path / "eval", 6)
+
+
+def load(path: Path) -> Any:
+    """What a data file hands to the page."""
+    script = path.read_text(encoding="ascii").strip().removesuffix(";").removesuffix(")")
+    literal = script.removeprefix("mrsearchChunk(").removeprefix("var mrsearchIndexText = ")
+    return json.loads(json.loads(literal))
+
+
+def test_every_record_is_there(small_study: Study, records: Path, tmp_path: Path):
+    write_viewer(small_study, records, tmp_path / "viewer")
+    index = load(tmp_path / "viewer" / "data" / "index.js")
+    expected = 4 * 2 * 2 * 3 * 6
+    assert index["total"] == expected
+    assert {len(column) for column in index["columns"].values()} == {expected}
+    shown = 0
+    for number in range(-(-expected // index["chunk"])):
+        chunk = load(tmp_path / "viewer" / "data" / f"{number}.js")
+        assert chunk["number"] == number
+        for record in chunk["records"]:
+            pattern = "".join(str(int(episode["em"])) for episode in record["episodes"])
+            assert pattern == index["columns"]["pattern"][shown]
+            shown += 1
+    assert shown == expected
+    assert (tmp_path / "viewer" / "index.html").is_file()
+
+
+def test_the_same_records_give_the_same_bytes(small_study: Study, records: Path, tmp_path: Path):
+    for name in ("a", "b"):
+        write_viewer(small_study, records, tmp_path / name)
+    files = {path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert files == {path.relative_to(tmp_path / "b") for path in (tmp_path / "b").rglob("*") if path.is_file()}
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_large_studies_keep_the_same_questions_for_every_method(small_study: Study, records: Path, tmp_path: Path):
+    write_viewer(small_study, records, tmp_path / "viewer", max_records=100)
+    index = load(tmp_path / "viewer" / "data" / "index.js")
+    columns = index["columns"]
+    assert len(columns["method"]) == 96 < index["total"]
+    asked = {
+        method: {q for q, m in zip(columns["question"], columns["method"], strict=True) if m == method}
+        for method in range(4)
+    }
+    assert len({frozenset(found) for found in asked.values()}) == 1
+
+
+def test_passages_are_kept_once_and_golds_are_found(small_study: Study, records: Path, tmp_path: Path):
+    path = records / "tiny" / "mr_search" / "seed0" / "one.greedy.jsonl.gz"
+    changed = list(read_records(path))
+    hits = [Hit(Passage("7", "Title", "all is Right."), 0.5), Hit(Passage("8", "Other", "wrong"), 0.25)]
+    for record in changed:
+        record.episodes[0].turns = [Turn(8, 14, "<search> x </search>", ActionKind.search, "x", "seen", hits)] * 2
+        count = len(record.episodes[0].turns)
+        record.tags["scores"]["turns"][0] = count
+    write_records(path, changed)
+    write_viewer(small_study, records, tmp_path / "viewer")
+    found = 0
+    for file in (tmp_path / "viewer" / "data").glob("[0-9]*.js"):
+        chunk = load(file)
+        assert len({tuple(passage) for passage in chunk["passages"]}) == len(chunk["passages"])
+        for record in chunk["records"]:
+            for turn in record["episodes"][0]["turns"]:
+                if turn["hits"]:
+                    assert [chunk["passages"][place][0] for place, _, _ in turn["hits"]] == ["7", "8"]
+                    assert [gold for _, _, gold in turn["hits"]] == [1, 0]
+                    found += 1
+    assert found == 12
+
+
+def test_nothing_from_outside_can_become_markup(small_study: Study, records: Path, tmp_path: Path):
+    path = records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.gz"
+    changed = list(read_records(path))
+    hostile = "</script><script>alert(1)</script><!-- \u2028 \u202e & \" ' \\ \x00 ]]>"
+    changed[0].episodes[0].answer = hostile
+    changed[0].episodes[0].turns[0].text = hostile
+    write_records(path, changed)
+    write_viewer(small_study, records, tmp_path / "viewer")
+    texts = []
+    for file in (tmp_path / "viewer" / "data").iterdir():
+        raw = file.read_bytes()
+        assert raw.isascii()
+        assert b"<" not in raw
+        texts.append(json.dumps(load(file), ensure_ascii=False))
+    assert any(json.dumps(hostile, ensure_ascii=False)[1:-1] in text for text in texts)
+
+
+def test_the_page_never_writes_markup():
+    """Strings reach the page through text nodes: none of the ways that parse markup appears in the scripts."""
+    import mrsearch.reporting.viewer as viewer
+
+    page = Path(viewer.__file__).parent / "page"
+    for script in page.glob("*.js"):
+        source = script.read_text(encoding="utf-8")
+        for way in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "srcdoc",
+        ):
+            assert way not in source, f"{script.name} uses {way}"
+    for file in page.iterdir():
+        assert "http://" not in (text := file.read_text(encoding="utf-8"))
+        assert "https://" not in text
+
+
+def test_a_missing_file_is_an_error(small_study: Study, records: Path, tmp_path: Path):
+    (records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.gz").unlink()
+    with pytest.raises(ValueError, match="1 of 48 record files are missing"):
+        write_viewer(small_study, records, tmp_path / "viewer")
+    assert not (tmp_path / "viewer").exists()

@@ -1,0 +1,240 @@
+"""The viewer in a real browser: from disk and served, with hostile text, wide and narrow, and with 20,000 records."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from mrsearch.agent.ports import Hit, Passage
+from mrsearch.agent.records import ActionKind, Episode, StopReason, Turn, read_records, write_records
+from mrsearch.config import Study
+from mrsearch.evaluation.scores import score_record
+from mrsearch.reporting.viewer import write_viewer
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)"),
+]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "</script><script>document.title='owned'</script>",
+    "\u202eright-to-left\u202c \u2028 \x07 😀 日本語",
+    "&lt;b&gt; ${1} `x` ' \"",
+    "x" * 3000,
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def viewer(small_study: Study, make_records: Callable[..., Path], tmp_path: Path) -> Path:
+    """Made-up records; every answer, query, thought, title and passage of one benchmark is hostile."""
+    folder = make_records(small_study, tmp_path / "eval", 6)
+    for path in folder.rglob("two.*.jsonl.gz"):
+        records = list(read_records(path))
+        for number, record in enumerate(records):
+            text = HOSTILE[number]
+            hits = [Hit(Passage(text, text, text + " right"), 1.5), Hit(Passage("1", "Plain", "wrong"), 0.5)]
+            search = Turn(
+                8, 14, f"<think> {text} </think> <search> {text} </search>", ActionKind.search, text, "", hits
+            )
+            answer = Turn(
+                20, 26, f"<information>{text}</information><answer> {text} </answer>", ActionKind.answer, text
+            )
+            record.episodes[0] = Episode([search, answer], text, StopReason.answered)
+            record.tags["scores"] = score_record(record)
+        write_records(path, records)
+    write_viewer(small_study, folder, tmp_path / "viewer")
+    return tmp_path / "viewer"
+
+
+@pytest.fixture
+def served(viewer: Path) -> Iterator[str]:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(viewer))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown()
+    server.server_close()
+
+
+def visit(browser: Any, address: str, **context: Any) -> Any:
+    """A page whose errors fail the test when it is closed by `leave`."""
+    page = browser.new_context(**context).new_page()
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+    page.goto(address)
+    page.wait_for_selector(".row")
+    return page
+
+
+def leave(page: Any) -> None:
+    assert page.problems == []
+    assert page.title() == "small: meta-episodes"
+    page.context.close()
+
+
+def test_from_disk_and_from_a_server(browser: Any, viewer: Path, served: str):
+    for address in (viewer.joinpath("index.html").as_uri(), served):
+        page = visit(browser, address)
+        page.wait_for_selector(".pane .episode")
+        assert page.inner_text("#counts") == "288 of 288 meta-episodes"
+        leave(page)
+
+
+def test_hostile_text_stays_text(browser: Any, viewer: Path):
+    page = visit(
+        browser, viewer.joinpath("index.html").as_uri() + "#benchmark=two&method=direct&seed=0&decoding=greedy"
+    )
+    seen = ""
+    for _ in HOSTILE:
+        page.wait_for_selector(".pane .episode")
+        page.click("#passages")
+        page.wait_for_timeout(50)
+        seen += page.text_content("#panes")
+        assert page.locator("#panes img, #panes script, #panes b b, script:not([src])").count() == 0
+        page.keyboard.press("j")
+        page.wait_for_timeout(100)
+    for text in HOSTILE:
+        assert text.strip() in seen
+    assert "holds a gold answer" in seen
+    assert "writes an information block itself" in seen
+    width = page.locator("#detail").bounding_box()["width"]
+    assert page.locator(".pane").bounding_box()["width"] <= width
+    leave(page)
+
+
+def test_filters_outcomes_and_search(browser: Any, viewer: Path):
+    page = visit(browser, viewer.joinpath("index.html").as_uri())
+    page.select_option("#filter-method", "mr_search")
+    page.select_option("#filter-outcome", "corrected")
+    page.wait_for_timeout(100)
+    shown = page.locator(".row .outcome").all_text_contents()
+    assert shown
+    assert all("✗✓" in pattern for pattern in shown)
+    page.select_option("#filter-outcome", "")
+    page.fill("#text", "question 3")
+    page.wait_for_selector("#counts:text-matches('^12 of')")
+    page.fill("#text", "no such words anywhere")
+    page.wait_for_selector("#counts:text-matches('^0 of')")
+    assert page.inner_text("#panes") == "Nothing matches."
+    page.fill("#text", "right-to-left wrong")
+    page.wait_for_selector("#counts:text-matches('^0 of')")
+    page.check("#everywhere")
+    page.wait_for_selector("#counts:text-matches('^4 of 288 meta-episodes$')")
+    leave(page)
+
+
+def test_two_methods_side_by_side(browser: Any, viewer: Path):
+    page = visit(browser, viewer.joinpath("index.html").as_uri())
+    page.select_option("#filter-method", "mr_search")
+    page.select_option("#filter-compare", "search_r1")
+    page.wait_for_selector("#panes.two")
+    left, right = page.locator(".pane").all()
+    assert left.locator("h2").inner_text() == right.locator("h2").inner_text()
+    assert left.locator(".facts").first.inner_text().startswith("MR-Search")
+    assert right.locator(".facts").first.inner_text().startswith("Search-R1")
+    assert left.locator(".episode").count() == 3
+    assert left.locator(".reflection").count() == 2
+    page.select_option("#filter-versus", "better")
+    page.wait_for_timeout(100)
+    assert all(pattern.endswith("✓") for pattern in page.locator(".row .outcome").all_text_contents())
+    leave(page)
+
+
+def test_permanent_links_and_keys(browser: Any, viewer: Path):
+    address = viewer.joinpath("index.html").as_uri()
+    page = visit(browser, address)
+    page.wait_for_selector(".row.selected")
+    first = page.url
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.wait_for_selector(".row.selected[aria-posinset='2']")
+    second = page.url
+    assert second != first
+    heading = page.inner_text(".pane .facts >> nth=0")
+    page.keyboard.press("/")
+    assert page.locator("#text:focus").count() == 1
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert page.locator("#help[open]").count() == 1
+    page.keyboard.press("Escape")
+    leave(page)
+    again = visit(browser, second)
+    again.wait_for_selector(".row.selected[aria-posinset='2']")
+    assert again.inner_text(".pane .facts >> nth=0") == heading
+    leave(again)
+    record = quote("tiny/mr_search/1/sampled/extra/extra-4", safe="")
+    named = visit(browser, f"{address}#record={record}&method=direct")
+    named.wait_for_selector(".pane")
+    assert "extra-4" in named.inner_text(".pane .facts >> nth=0")
+    leave(named)
+
+
+def test_narrow_and_dark(browser: Any, viewer: Path):
+    page = visit(
+        browser,
+        viewer.joinpath("index.html").as_uri() + "#benchmark=two&method=mr_search",
+        viewport={"width": 360, "height": 700},
+        color_scheme="dark",
+    )
+    assert page.locator("#detail").is_hidden()
+    for place in range(6):
+        page.locator(".row").nth(place).click()
+        page.wait_for_selector(".pane .episode")
+        assert page.locator("#browse").is_hidden()
+        box = page.locator(".pane").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#browse", state="visible")
+    leave(page)
+
+
+def test_twenty_thousand_records_stay_smooth(
+    browser: Any, small_study: Study, make_records: Callable[..., Path], tmp_path: Path
+):
+    """48 files of 417 records: few rows in the page, and no action that takes long."""
+    folder = make_records(small_study, tmp_path / "eval", 417)
+    write_viewer(small_study, folder, tmp_path / "viewer", max_records=20_016)
+    began = time.monotonic()
+    page = visit(browser, tmp_path.joinpath("viewer", "index.html").as_uri())
+    assert time.monotonic() - began < 10
+    assert page.inner_text("#counts") == "20,016 of 20,016 meta-episodes"
+    assert page.locator(".row").count() < 60
+    began = time.monotonic()
+    for _ in range(20):
+        page.mouse.move(100, 500)
+        page.mouse.wheel(0, 60_000)
+    page.wait_for_selector(".row[aria-posinset='20016']")
+    page.select_option("#filter-method", "mr_search")
+    page.wait_for_selector("#counts:text-matches('^5,004 of')")
+    page.fill("#text", "question 41")
+    page.wait_for_selector("#counts:text-matches('^132 of')")
+    assert time.monotonic() - began < 10
+    leave(page)
