@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from mrsearch.reporting import style
@@ -35,7 +36,8 @@ def corrected_and_corrupted(rows: Metrics, out: Path) -> None:
         row[0].set_ylabel("Share of questions (%)")
     for axes in panels[-1]:
         axes.set_xlabel("Episode")
-    panels[0, 0].margins(y=0.16)
+    ends = [abs(end) for end in panels[0, 0].get_ylim()]
+    panels[0, 0].set_ylim(-1.2 * max(ends[0], 4), 1.2 * max(ends[1], 4))
     if methods:
         handles = [
             Patch(fc=looks[method]["color"], hatch=_hatch(index), ec="white", label=method_label(study, method))
@@ -71,10 +73,10 @@ def _panel(axes: Axes, data: pd.DataFrame, methods: list[str], looks: dict[str, 
         for metric, sign in (("corrected", 100), ("corrupted", -100)):
             middle = of_method[metric] * sign
             ends = of_method[[f"{metric}_low", f"{metric}_high"]].to_numpy().T * sign
-            error = abs(ends - middle.to_numpy())
+            below, above = abs(np.sort(ends, axis=0) - middle.to_numpy())
             shade = {"color": looks[method]["color"], "alpha": 1.0 if sign > 0 else 0.55}
             axes.bar(x, middle, width * 0.9, hatch=_hatch(index), edgecolor="white", **shade)
-            axes.errorbar(x, middle, yerr=error, fmt="none", ecolor="#222222", elinewidth=0.8)
+            axes.errorbar(x, middle, yerr=[below, above], fmt="none", ecolor="#222222", elinewidth=0.8)
     axes.axhline(0, color="#222222", linewidth=0.8)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
     if not data.empty:

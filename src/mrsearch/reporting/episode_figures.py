@@ -34,7 +34,7 @@ def em_by_episode(rows: Metrics, out: Path) -> None:
             of_panel = data[(data.model == model) & (data.decoding == decoding)]
             _panel(rows, axes, of_panel, methods, looks)
             axes.set_title(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
-        row[0].set_ylabel("EM, mean over benchmarks (%)")
+        row[0].set_ylabel("Mean EM (%)")
     for axes in panels[-1]:
         axes.set_xlabel("Episode")
     handles, labels = panels[0, 0].get_legend_handles_labels()

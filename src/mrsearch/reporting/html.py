@@ -17,6 +17,7 @@ th:first-child, td:first-child { text-align: left; }
 thead th { border-top: 2px solid; border-bottom: 1px solid; white-space: normal; vertical-align: bottom; }
 tbody { border-bottom: 1px solid var(--rule); }
 tbody th { font-weight: 400; font-style: italic; text-align: left; }
+sup { line-height: 0; }
 .second { text-decoration: underline; }
 .notes { font-size: .87em; max-width: 60rem; padding-left: 1.2rem; }
 """

@@ -59,6 +59,8 @@ def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, methods: list[str], lo
     right = _limit(shown)
     left = min(0.0, float(np.nanmin(shown, initial=0.0))) - 0.06 * right
     axes.set_xlim(left, right * 1.08)
+    if not np.isfinite(shown).any():
+        axes.text(0.5, 0.5, "undefined: the baseline is never right", transform=axes.transAxes, ha="center")
     axes.axvline(0.0, color="#555555", linewidth=0.8)
     average = len(rows.columns) - 1
     axes.axhspan(average - 0.5, average + 0.5, color="#F2F2F2", zorder=0)

@@ -30,7 +30,7 @@ def accuracy_against_tokens(rows: Metrics, out: Path) -> None:
         for axes, decoding in zip(row, decodings, strict=True):
             _panel(rows, axes, data[(data.model == model) & (data.decoding == decoding)], looks)
             axes.set_title(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
-        row[0].set_ylabel("EM, mean over benchmarks (%)")
+        row[0].set_ylabel("Mean EM (%)")
     panels[0, 0].set_ylim(bottom=0)
     panels[0, 0].set_xlim(left=0)
     for axes in panels[-1]:

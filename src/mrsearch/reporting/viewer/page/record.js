@@ -53,17 +53,20 @@ var Record = (function () {
       const summary = make("summary", "", make("b", "", title || id), make("span", "score", "score " + number(score, 3)), badge);
       list.append(make("li", "", make("details", "passage", summary, make("p", "", text))));
     }
-    return make("div", "observation", make("span", "who", turn.hits.length + (turn.hits.length > 1 ? " passages" : " passage")), list);
+    const words = turn.hits.length + (turn.hits.length > 1 ? " passages" : " passage") + (turn.action === "search" ? "" : " in its prompt");
+    return make("div", "observation", make("span", "who", words), list);
   }
 
   function turnBlock(turn, passages, number_) {
     const facts = "turn " + number_ + " · " + turn.tokens + " tokens · mean log-probability " + number(turn.logprob, 3);
-    return make("li", "turn", make("p", "facts", facts), generation(turn), observation(turn, passages));
+    const parts = [generation(turn), observation(turn, passages)];
+    if (turn.hits.length && turn.action !== "search") parts.reverse();
+    return make("li", "turn", make("p", "facts", facts), ...parts);
   }
 
   function episodeBlock(episode, passages, number_) {
     const tokens = episode.turns.reduce((sum, turn) => sum + turn.tokens, 0);
-    const searches = episode.turns.filter((turn) => turn.action === "search").length;
+    const searches = episode.turns.filter((turn) => turn.action === "search" || turn.hits.length).length;
     const right = episode.em === 1;
     const head = make("h3", right ? "right" : "wrong",
       make("span", "sign", right ? "✓" : "✗"), "Episode " + number_,
