@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mrsearch.cli import options
+from mrsearch.cli import options, placement
 
 
 def train(
@@ -24,11 +24,31 @@ def train(
     run: Annotated[Path, typer.Option(help="run.json to write: configuration, revisions, hashes, hardware.")],
     run_dir: Annotated[Path, typer.Option(help="Folder of checkpoints, from which an interrupted training goes on.")],
     endpoint: options.Endpoint = None,
+    scheduler: placement.Where = placement.Scheduler.here,
+    site: placement.Site = placement.SITE,
+    threads: placement.Threads = None,
+    mem_mb: placement.Memory = None,
+    runtime: placement.Runtime = None,
+    gpus: placement.Gpus = None,
+    nodes: placement.Nodes = None,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the batch script and the resolved study; submit nothing.")
+    ] = False,
 ) -> None:
-    """Train one method from its starting weights and export it as a Hugging Face folder."""
+    """Train one method from its starting weights and export it as a Hugging Face folder.
+
+    With --scheduler local or slurm the training is a job of its own: this command submits it, or attaches to it where
+    it runs already, shows its progress and returns when it has ended.
+    """
     from mrsearch.config import read_study
     from mrsearch.training.launch import train_method
 
+    if dry_run or scheduler is not placement.Scheduler.here:
+        paths = {"start": start, "questions": questions, "corpus": corpus, "indexes": indexes, "out": out, "log": log}
+        paths |= {"run": run, "run-dir": run_dir} | ({"endpoint": endpoint} if endpoint else {})
+        names = {"study": study, "model": model, "method": method, "seed": str(seed)}
+        asked = {"threads": threads, "mem_mb": mem_mb, "runtime": runtime, "gpus": gpus, "nodes": nodes}
+        return placement.train_elsewhere(names, paths, scheduler, site, asked, dry_run)
     train_method(
         read_study(study),
         model,

@@ -82,6 +82,12 @@ class SlurmLauncher:
         """How often a run whose job was lost may be submitted."""
         return 1 + (self._site.max_requeues if self._site else 0)
 
+    @property
+    def site(self) -> Site:
+        """The site whose jobs these are."""
+        assert self._site is not None, "only launchers of a site submit"
+        return self._site
+
     def submit(self, command: Sequence[str], name: str, log: Path) -> str:
         """Submit the command; ConfigError if its partition can never run it, SlurmError if sbatch refuses."""
         files, site = JobFiles.beside(log), self._checked_site()

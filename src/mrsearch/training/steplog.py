@@ -44,7 +44,7 @@ class StepLog:
         """Append a row, show it as a progress line and pass it to the listener."""
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        log.info("%s step %d/%d %s", self.title, row["step"] + 1, self.total, _brief(row))
+        log.info("%s step %d/%d %s", self.title, row["step"] + 1, self.total, brief(row))
         if self.listener:
             self.listener(row)
 
@@ -56,7 +56,9 @@ class StepLog:
         part.replace(out)
 
 
-def _brief(row: dict[str, Any]) -> str:
+def brief(row: dict[str, Any]) -> str:
+    """One line that shows a row's values."""
+
     def show(value: Any) -> str:
         if isinstance(value, list):
             return "/".join(show(item) for item in value)

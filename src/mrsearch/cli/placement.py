@@ -1,0 +1,65 @@
+"""Options that say where a long job runs, and the training that runs there."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Scheduler(enum.StrEnum):
+    """Where a command's work is done."""
+
+    here = "here"
+    """In this process."""
+    local = "local"
+    """In a process of this machine that outlives its caller."""
+    slurm = "slurm"
+    """In a Slurm job."""
+
+
+SITE = Path("config/site.yaml")
+Where = Annotated[Scheduler, typer.Option(help="In this process, in one of its own, or in a Slurm job.")]
+Site = Annotated[Path, typer.Option(help="The cluster's site file; read for --scheduler slurm.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU cores per node; default: the study's.")]
+Memory = Annotated[int | None, typer.Option(min=1, help="Memory per node in MB; default: the study's.")]
+Runtime = Annotated[int | None, typer.Option(min=1, help="Time limit in minutes; default: the study's.")]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs per node; default: the study's.")]
+Nodes = Annotated[int | None, typer.Option(min=1, help="Nodes; default: the study's.")]
+
+
+def train_elsewhere(
+    names: dict[str, str],
+    paths: dict[str, Path],
+    scheduler: Scheduler,
+    site: Path,
+    asked: dict[str, int | None],
+    dry_run: bool,
+) -> None:
+    """Submit the training, or print what would be submitted."""
+    from mrsearch.cluster.managed import JobFailed, Signalled
+    from mrsearch.config import read_study
+    from mrsearch.training.submission import Placement, rendered_training, stage_of, submit_training
+
+    study, method = read_study(names["study"]), names["method"]
+    if method not in study.methods:
+        raise ValueError(f"--method ({method!r}) is not a method of {study.name}: known are {', '.join(study.methods)}")
+    given = {key: value for key, value in asked.items() if value is not None}
+    resources = getattr(study.resources, stage_of(study, method)).model_copy(update=given)
+    placed = Placement(str(scheduler), site, resources)
+    title = f"{names['model']}-{method}-seed{names['seed']}"
+    arguments = [f"--{key}={value}" for key, value in [*names.items(), *paths.items()]]
+    if dry_run:
+        typer.echo(rendered_training(study, title, method, arguments, paths["run-dir"], placed))
+        typer.echo(f"\n# study\n{study.model_dump_json(indent=2)}")
+        return
+    outputs = [paths[name] for name in ("out", "log", "run")]
+    try:
+        submit_training(study, title, method, arguments, paths["run-dir"], outputs, placed, typer.echo)
+    except JobFailed as failed:
+        typer.secho(f"mrsearch: {failed}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    except Signalled as signalled:
+        raise typer.Exit(128 + signalled.signum) from None

@@ -1,0 +1,94 @@
+"""Training as a job of its own: submitted or attached to, followed by its progress, cancelled with its caller."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrsearch.cluster.launchers import managed_launcher
+from mrsearch.cluster.managed import ManagedJob, Show
+from mrsearch.config import Study
+from mrsearch.config.study import Resources
+from mrsearch.training.steplog import StepLog, brief
+
+PROGRESS_SECONDS = 10.0
+"""Progress is shown at most this often."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a training runs, and what its job asks for."""
+
+    scheduler: str
+    """local or slurm."""
+    site: Path
+    resources: Resources
+
+
+def stage_of(study: Study, method: str) -> str:
+    """The stage whose resources a training of `method` takes; ValueError where it trains nothing."""
+    train = study.methods[method].train
+    if train is None:
+        raise ValueError(f"methods.{method} trains nothing: it runs the policy of {study.policy_of(method)!r}")
+    return "warm_start" if train.algorithm == "sft" else "train"
+
+
+def submit_training(
+    study: Study,
+    name: str,
+    method: str,
+    arguments: Sequence[str],
+    run_dir: Path,
+    outputs: Sequence[Path],
+    placement: Placement,
+    show: Show,
+) -> None:
+    """Run `mrsearch train ARGUMENTS` as the one job of `run_dir`, and return once it has made its outputs.
+
+    Called again, by whomever, it attaches to the job that runs. JobFailed says why a training failed.
+    """
+    launcher = managed_launcher(placement.scheduler, placement.site, stage_of(study, method), placement.resources)
+    steps = study.warm_start.steps if stage_of(study, method) == "warm_start" else study.training.steps
+    job = training_job(name, arguments, run_dir, outputs)
+    job.run(launcher, show, Progress(StepLog(run_dir, name, steps)))
+
+
+def rendered_training(
+    study: Study, name: str, method: str, arguments: Sequence[str], run_dir: Path, placement: Placement
+) -> str:
+    """The command of the job and, on Slurm, the batch script that would be submitted. Nothing is written."""
+    from mrsearch.cluster.slurm import SlurmLauncher, inside_container
+
+    job = training_job(name, arguments, run_dir, ())
+    launcher = managed_launcher(placement.scheduler, placement.site, stage_of(study, method), placement.resources)
+    if not isinstance(launcher, SlurmLauncher):
+        return " ".join(job.command)
+    command = inside_container(job.command, launcher.site)
+    return f"{launcher.script(job.command, job.queue_name, job.log)}\n# in the job:\n# {' '.join(command)}"
+
+
+def training_job(name: str, arguments: Sequence[str], run_dir: Path, outputs: Sequence[Path]) -> ManagedJob:
+    """The job that trains in `run_dir`."""
+    return ManagedJob([sys.executable, "-m", "mrsearch.cli", "train", *arguments], name, run_dir / "train.log", outputs)
+
+
+class Progress:
+    """Called often, returns the newest step's line now and then."""
+
+    def __init__(self, steps: StepLog) -> None:
+        self._steps = steps
+        self._shown, self._looked = -1, 0.0
+
+    def __call__(self) -> str | None:
+        """A line if there is a step that was not shown, at most every PROGRESS_SECONDS."""
+        if time.monotonic() - self._looked < PROGRESS_SECONDS:
+            return None
+        self._looked = time.monotonic()
+        rows = self._steps.rows()
+        if not rows or rows[-1]["step"] == self._shown:
+            return None
+        self._shown = rows[-1]["step"]
+        return f"{self._steps.title} step {self._shown + 1}/{self._steps.total} {brief(rows[-1])}"
