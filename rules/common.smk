@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from mrsearch.cluster.asking import Asking
 from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
 from mrsearch.data import registry
@@ -18,12 +19,14 @@ os.environ |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 try:
     RUN = load_run(config)
     STUDY = load_study(RUN)
+    ASKED = Asking(RUN, STUDY)
 except ConfigError as error:
     raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
 
 LAYOUT = Layout(RUN, STUDY)
 STUDY_FILE = str(LAYOUT.study)
-RESOURCES = STUDY.resources
+if ASKED.prefix:
+    shell.prefix(ASKED.prefix)
 TRAINED = [name for name, method in STUDY.methods.items() if method.train]
 DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
 REGISTERED = {row.folder: row.name for row in registry.rows_of(STUDY) if row.kind != "model"}
@@ -135,10 +138,14 @@ def scratch_folder(wildcards):
     return LAYOUT.scratch(wildcards.model, wildcards.method, wildcards.seed) / settings
 
 
-def training_resources(wildcards):
-    """What one training job asks for."""
-    supervised = STUDY.methods[wildcards.method].train.algorithm == "sft"
-    return RESOURCES.warm_start if supervised else RESOURCES.train
+def training_stage(wildcards):
+    """Whose resources a training takes."""
+    return "warm_start" if STUDY.methods[wildcards.method].train.algorithm == "sft" else "train"
+
+
+def training_resource(name):
+    """One of the resources of a training's job, as a function of its wildcards."""
+    return lambda wildcards: ASKED.managed(training_stage(wildcards))[name]
 
 
 def retriever_command(action):

@@ -30,10 +30,9 @@ rule questions:
         LAYOUT.timing("data/{dataset}")
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.data.threads
+    threads: ASKED.stage("data").threads
     resources:
-        mem_mb=RESOURCES.data.mem_mb,
-        runtime=RESOURCES.data.runtime,
+        **ASKED.of("data"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.questions(STUDY, wildcards.dataset),
@@ -55,10 +54,9 @@ rule overlap:
         LAYOUT.log("data/overlap"),
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.data.threads
+    threads: ASKED.stage("data").threads
     resources:
-        mem_mb=RESOURCES.data.mem_mb,
-        runtime=RESOURCES.data.runtime,
+        **ASKED.of("data"),
     params:
         study=STUDY_FILE,
         questions=lambda wildcards, input: str(Path(input[0]).parent),
@@ -79,10 +77,9 @@ rule corpus:
         LAYOUT.timing("corpus")
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.data.threads
+    threads: ASKED.stage("data").threads
     resources:
-        mem_mb=RESOURCES.data.mem_mb,
-        runtime=RESOURCES.data.runtime,
+        **ASKED.of("data"),
     params:
         study=STUDY_FILE,
         settings=stages.corpus(STUDY),

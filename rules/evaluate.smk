@@ -16,11 +16,9 @@ rule evaluate:
         LAYOUT.timing("eval/{model}/{method}/seed{seed}")
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.evaluate.threads
+    threads: ASKED.stage("evaluate").threads
     resources:
-        mem_mb=RESOURCES.evaluate.mem_mb,
-        runtime=RESOURCES.evaluate.runtime,
-        gpu=RESOURCES.evaluate.gpus,
+        **ASKED.of("evaluate"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.evaluate(STUDY, wildcards.method),

@@ -13,10 +13,9 @@ rule metrics:
         LAYOUT.timing("report/metrics")
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.report.threads
+    threads: ASKED.stage("report").threads
     resources:
-        mem_mb=RESOURCES.report.mem_mb,
-        runtime=RESOURCES.report.runtime,
+        **ASKED.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
@@ -46,10 +45,9 @@ rule tables:
         LAYOUT.log("report/tables"),
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.report.threads
+    threads: ASKED.stage("report").threads
     resources:
-        mem_mb=RESOURCES.report.mem_mb,
-        runtime=RESOURCES.report.runtime,
+        **ASKED.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
@@ -79,10 +77,9 @@ rule figures:
         LAYOUT.log("report/figures"),
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.report.threads
+    threads: ASKED.stage("report").threads
     resources:
-        mem_mb=RESOURCES.report.mem_mb,
-        runtime=RESOURCES.report.runtime,
+        **ASKED.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),

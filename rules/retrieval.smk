@@ -13,11 +13,9 @@ rule index:
         LAYOUT.timing("index/{retriever}")
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.index.threads
+    threads: ASKED.stage("index").threads
     resources:
-        mem_mb=RESOURCES.index.mem_mb,
-        runtime=RESOURCES.index.runtime,
-        gpu=RESOURCES.index.gpus,
+        **ASKED.of("index"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.index(STUDY, wildcards.retriever),
@@ -41,11 +39,15 @@ rule retriever:
     localrule: True
     conda:
         "../envs/cpu.yaml"
+    resources:
+        **ASKED.managed("retriever"),
+        partition=ASKED.partition("retriever"),
     params:
         study=STUDY_FILE,
         indexes=lambda wildcards: str(LAYOUT.indexes),
+        placement=ASKED.placement,
     message:
         "Retrieval server: {wildcards.retriever}"
     shell:
         "mrsearch retriever start --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
-        " {output:q} > {log:q} 2>&1"
+        " {params.placement:q} {output:q} > {log:q} 2>&1"

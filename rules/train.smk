@@ -12,10 +12,9 @@ rule base_model:
         LAYOUT.timing("models/{model}/base")
     conda:
         "../envs/cpu.yaml"
-    threads: RESOURCES.data.threads
+    threads: ASKED.stage("data").threads
     resources:
-        mem_mb=RESOURCES.data.mem_mb,
-        runtime=RESOURCES.data.runtime,
+        **ASKED.of("data"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.base_model(STUDY, wildcards.model),
@@ -46,6 +45,7 @@ rule download_model:
         " 2> {log:q}"
 
 
+# Its command submits one job, or attaches to the one that runs, and waits for it.
 rule train:
     input:
         start=start_folder,
@@ -63,24 +63,32 @@ rule train:
         LAYOUT.timing("models/{model}/{method}/seed{seed}")
     # Before evaluations that are ready: the longest jobs decide when a run ends.
     priority: 1
+    # The job is put back into the queue by itself; what fails in it fails again.
+    retries: 0
+    localrule: True
     conda:
         "../envs/cpu.yaml"
-    threads: lambda wildcards: training_resources(wildcards).threads
+    threads: lambda wildcards: ASKED.threads(training_stage(wildcards))
     resources:
-        mem_mb=lambda wildcards: training_resources(wildcards).mem_mb,
-        runtime=lambda wildcards: training_resources(wildcards).runtime,
-        gpu=lambda wildcards: training_resources(wildcards).gpus * training_resources(wildcards).nodes,
-        nodes=lambda wildcards: training_resources(wildcards).nodes,
+        mem_mb=training_resource("mem_mb"),
+        runtime=training_resource("runtime"),
+        cpus=training_resource("cpus"),
+        nodes=training_resource("nodes"),
+        gpus_per_node=training_resource("gpus_per_node"),
+        partition=lambda wildcards: ASKED.partition(training_stage(wildcards)),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.train(STUDY, wildcards.model, wildcards.method),
         indexes=lambda wildcards: str(LAYOUT.indexes),
         endpoint=ENDPOINT_OPTION,
         scratch=lambda wildcards: str(scratch_folder(wildcards)),
+        placement=ASKED.placement,
     message:
         "Training: {wildcards.method} on {wildcards.model}, seed {wildcards.seed}"
     shell:
         "mrsearch train --study {params.study:q} --model {wildcards.model} --method {wildcards.method}"
         " --seed {wildcards.seed} --start {input.start:q} --questions {input.questions:q} --corpus {input.corpus:q}"
         " --indexes {params.indexes:q} {params.endpoint:q} --out {output.model:q} --log {output.log:q}"
-        " --run {output.run:q} --run-dir {params.scratch:q} 2> {log:q}"
+        " --run {output.run:q} --run-dir {params.scratch:q} {params.placement:q} --threads {resources.cpus}"
+        " --mem-mb {resources.mem_mb} --runtime {resources.runtime} --nodes {resources.nodes}"
+        " --gpus {resources.gpus_per_node} 2> {log:q}"

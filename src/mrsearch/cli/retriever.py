@@ -7,19 +7,29 @@ from typing import Annotated
 
 import typer
 
-from mrsearch.cli import options
+from mrsearch.cli import options, placement
 
 app = typer.Typer(no_args_is_help=True, help="The retrieval server: start, stop, status.")
 Token = Annotated[Path, typer.Argument(help="The token's path.")]
 
 
 @app.command()
-def start(study: options.Study, corpus: options.Corpus, indexes: options.Indexes, token: Token) -> None:
+def start(
+    study: options.Study,
+    corpus: options.Corpus,
+    indexes: options.Indexes,
+    token: Token,
+    scheduler: placement.Where = placement.Scheduler.local,
+    site: placement.Site = placement.SITE,
+) -> None:
     """Start the server, or attach to it where it runs already; return once it answers a query."""
+    from mrsearch.cluster.launchers import service_launcher
     from mrsearch.config import read_study
     from mrsearch.retrieval import service
 
-    service.start(read_study(study), corpus, indexes, token)
+    chosen = read_study(study)
+    launcher = service_launcher(scheduler, site, "retriever", chosen.resources.retriever)
+    service.start(chosen, corpus, indexes, token, launcher)
 
 
 @app.command()

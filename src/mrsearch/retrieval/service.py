@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.cluster.jobs import Launcher
+from mrsearch.cluster.launchers import launcher_of
 from mrsearch.cluster.local import LocalLauncher
 from mrsearch.config.load import digest
 from mrsearch.config.study import Study
@@ -54,7 +55,7 @@ def start(
         "indexes": str(indexes.absolute()),
     }
     identity = digest(study.retrieval, spec["corpus"], spec["indexes"], *_contents(study, corpus, indexes))
-    with _stop_when_interrupted(token, launcher):
+    with _stop_when_interrupted(token):
         with files.locked():
             job_id = _attach_or_submit(files, spec, identity, launcher)
             _keep_lease(files, holder or pipeline_pid())
@@ -62,9 +63,8 @@ def start(
         write_json(files.token, {"live": files.live.name, "job_id": job_id})
 
 
-def stop(token: Path, launcher: Launcher | None = None) -> None:
+def stop(token: Path) -> None:
     """End the server of `token` and remove its files (the log stays); nothing happens where none runs."""
-    launcher = launcher or LocalLauncher()
     files = ServiceFiles(token)
     if not files.token.parent.is_dir():
         return
@@ -72,7 +72,7 @@ def stop(token: Path, launcher: Launcher | None = None) -> None:
         state = read_json(files.state)
         files.lease.unlink(missing_ok=True)
         if state:
-            launcher.cancel(state["job_id"])
+            launcher_of(state["job_id"]).cancel(state["job_id"])
             LocalLauncher().cancel(state.get("keeper", ""))
         files.remove()
 
@@ -86,16 +86,16 @@ def gone(token: Path) -> bool:
     return True
 
 
-def status(token: Path, launcher: Launcher | None = None) -> dict[str, Any]:
+def status(token: Path) -> dict[str, Any]:
     """Address, health, job and age of the lease in seconds, as far as they exist."""
-    files, launcher = ServiceFiles(token), launcher or LocalLauncher()
+    files = ServiceFiles(token)
     state, endpoint = read_json(files.state), read_endpoint(files.live)
     return {
         "url": endpoint.url if endpoint else None,
         "boot": endpoint.boot if endpoint else None,
         "healthy": healthy(endpoint),
         "job_id": state["job_id"] if state else None,
-        "active": launcher.active(state["job_id"]) if state else False,
+        "active": launcher_of(state["job_id"]).active(state["job_id"]) if state else False,
         "lease_age": round(time.time() - files.lease.stat().st_mtime, 1) if files.lease.exists() else None,
         "log": str(files.log),
     }
@@ -111,11 +111,11 @@ def _contents(study: Study, corpus: Path, indexes: Path) -> Iterator[str]:
 def _attach_or_submit(files: ServiceFiles, spec: dict[str, Any], identity: str, launcher: Launcher) -> str:
     files.renew()
     state = read_json(files.state)
-    if state and launcher.active(state["job_id"]):
+    if state and launcher_of(state["job_id"]).active(state["job_id"]):
         if state["identity"] == identity:
             log.info("attached to job %s", state["job_id"])
             return str(state["job_id"])
-        launcher.cancel(state["job_id"])
+        launcher_of(state["job_id"]).cancel(state["job_id"])
     for old in (files.live, files.log):
         old.unlink(missing_ok=True)
     write_json(files.spec, spec)
@@ -161,7 +161,7 @@ def _tail(path: Path) -> str:
 
 
 @contextmanager
-def _stop_when_interrupted(token: Path, launcher: Launcher) -> Iterator[None]:
+def _stop_when_interrupted(token: Path) -> Iterator[None]:
     """Whatever goes wrong inside, SIGTERM included, leaves no server behind."""
 
     def interrupt(signum: int, _: object) -> None:
@@ -172,7 +172,7 @@ def _stop_when_interrupted(token: Path, launcher: Launcher) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        stop(token, launcher)
+        stop(token)
         raise
     finally:
         if main:

@@ -1,0 +1,84 @@
+"""What the rules ask for: resources by stage from study and site, and the options that say where long jobs run."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from mrsearch.config import ConfigError, Run, Study
+from mrsearch.config.site import STAGES, load_site
+from mrsearch.config.study import Resources
+
+
+class Asking:
+    """The resources of a study's stages on the run's site. ConfigError lists what is missing or does not fit."""
+
+    def __init__(self, run: Run, study: Study) -> None:
+        self._run, self._study = run, study
+        self._site = load_site(Path(run.site)) if run.scheduler == "slurm" else None
+        if self._site is not None:
+            misfits = [line for stage in STAGES for line in self._site.misfits(stage, getattr(study.resources, stage))]
+            if misfits:
+                raise ConfigError(f"{run.site} does not fit study {study.name}:\n" + "\n".join(misfits))
+
+    def stage(self, stage: str) -> Resources:
+        """What the study says a job of the stage needs."""
+        found: Resources = getattr(self._study.resources, stage)
+        return found
+
+    def of(self, stage: str) -> dict[str, Any]:
+        """A rule's `resources:` for one job that Snakemake runs or submits."""
+        asked = self.stage(stage)
+        wanted: dict[str, Any] = {"mem_mb": asked.mem_mb, "runtime": asked.runtime}
+        if asked.gpus:
+            wanted["gpu"] = asked.gpus
+        return wanted | self._on_slurm(stage, asked.gpus)
+
+    def managed(self, stage: str) -> dict[str, Any]:
+        """A rule's `resources:` for a job that its command submits; shown by a dry run and handed to the command."""
+        asked = self.stage(stage)
+        return {
+            "mem_mb": asked.mem_mb,
+            "runtime": asked.runtime,
+            "cpus": asked.threads,
+            "nodes": asked.nodes,
+            "gpus_per_node": asked.gpus,
+        }
+
+    def partition(self, stage: str) -> str:
+        """Partition of a stage's jobs; "local" where there is no cluster."""
+        return self._site.partition_of(stage) if self._site else "local"
+
+    def threads(self, stage: str) -> int:
+        """Cores that the command of a managed job takes from this machine: on a cluster it only waits."""
+        return 1 if self._site else self.stage(stage).threads
+
+    @property
+    def placement(self) -> list[str]:
+        """Options of `mrsearch train` and `mrsearch retriever start`."""
+        site = ["--site", self._run.site] if self._site else []
+        return ["--scheduler", self._run.scheduler, *site]
+
+    @property
+    def prefix(self) -> str:
+        """Shell text before every rule's command: the site's modules and set-up."""
+        if self._site is None:
+            return ""
+        modules = [f"module load {shlex.quote(module)}" for module in self._site.modules]
+        return "".join(f"{line}; " for line in [*modules, *self._site.setup])
+
+    def _on_slurm(self, stage: str, gpus: int) -> dict[str, Any]:
+        if self._site is None:
+            return {}
+        name = self._site.partition_of(stage)
+        kind = self._site.partitions[name].gpu_type
+        extra = " ".join(f"--{key}={shlex.quote(value)}" for key, value in self._site.sbatch.items())
+        found = {
+            "slurm_partition": name,
+            "slurm_account": self._site.account,
+            "qos": self._site.qos,
+            "gpu_model": kind if gpus else None,
+            "slurm_extra": extra or None,
+        }
+        return {key: value for key, value in found.items() if value is not None}
