@@ -30,6 +30,7 @@ rule data:
     input:
         question_files(),
         LAYOUT.corpus,
+        LAYOUT.root / "data" / "overlap.json" if STUDY.data.kind == "hub" and TRAINED else [],
 
 
 rule indexes:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -199,7 +198,7 @@ def test_a_file_that_stays_wrong_never_becomes_visible(hub, tmp_path):
 def test_a_server_that_only_fails_is_given_up_and_a_file_that_is_not_there_at_once(hub, tmp_path):
     wanted = row(hub, "a.bin")
     hub.faults["a.bin"] = ["500"] * 99
-    with pytest.raises(ValueError, match="a.bin .*did not arrive after 4 attempts"):
+    with pytest.raises(ValueError, match=r"a.bin .*did not arrive after 4 attempts"):
         download(wanted, tmp_path / "out", mirror=hub.address)
     del hub.files["a.bin"]
     with pytest.raises(ValueError, match=r"a.bin of o/r@c+ at .*: it does not exist there"):

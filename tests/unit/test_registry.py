@@ -41,7 +41,6 @@ def test_every_row_is_pinned_but_those_named_here():
     for name, entry in registry().items():
         assert (entry.revision is None) == (name in UNPINNED), name
         assert entry.source
-        assert len({other.folder for other in registry().values() if other.files != entry.files}) >= 1
         sizes = {(file.bytes is None, file.sha256 is None) for file in entry.files or ()}
         assert sizes <= ({(True, True)} if name in UNPINNED else {(False, False)}), name
 
@@ -101,7 +100,7 @@ def test_the_registry_names_the_offending_row(tmp_path):
     with pytest.raises(ValueError, match=r"registry.yaml: a.rows: .*greater than 0"):
         registry(path)
     path.write_text("a: {same_files_as: b, kind: corpus, source: s}\n")
-    with pytest.raises(ValueError, match="a.same_files_as"):
+    with pytest.raises(ValueError, match=r"a.same_files_as"):
         registry(path)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mrsearch.cli import options
+
+Downloads = Annotated[Path, typer.Option(help="Folder of registered downloads, for studies of published data.")]
 
 app = typer.Typer(no_args_is_help=True, help="Questions and passages.")
 
@@ -16,19 +19,59 @@ def questions(
     study: options.Study,
     dataset: Annotated[str, typer.Option(help='"train" or a benchmark of the study.')],
     out: options.Out,
+    downloads: Downloads = Path(),
 ) -> None:
     """Write the questions of the training set or of a benchmark as parquet, in verl's row schema."""
     from mrsearch.config import read_study
     from mrsearch.data.questions import write_questions
 
-    write_questions(read_study(study), dataset, out)
+    write_questions(read_study(study), dataset, out, downloads)
 
 
 @app.command()
-def corpus(study: options.Study, out: options.Out) -> None:
+def corpus(study: options.Study, out: options.Out, downloads: Downloads = Path()) -> None:
     """Write the study's passages into a memory-mapped store."""
     from mrsearch.config import read_study
     from mrsearch.data.questions import read_passages
     from mrsearch.retrieval.passages import build_store
 
-    build_store(read_passages(read_study(study)), out)
+    build_store(read_passages(read_study(study), downloads), out)
+
+
+@app.command()
+def download(
+    row: Annotated[str, typer.Option(help="Name of a row of the registry.")],
+    out: options.Out,
+    mirror: options.Mirror = None,
+) -> None:
+    """Download one row of the registry, verified; an interrupted download goes on where it stopped."""
+    from mrsearch.data import registry
+    from mrsearch.data.download import download as bring
+
+    bring(registry.row(row), out, mirror=mirror)
+
+
+@app.command()
+def missing(study: options.Study, downloads: Downloads) -> None:
+    """Say which downloads of a study are not there yet; exit code 2 if there are any."""
+    from mrsearch.config import read_study
+    from mrsearch.data.download import missing as lacking
+    from mrsearch.data.download import missing_message
+    from mrsearch.data.registry import rows_of
+
+    data = [row for row in rows_of(read_study(study)) if row.kind != "model"]
+    if found := lacking((row, downloads / row.folder) for row in data):
+        raise ValueError(missing_message(found, downloads))
+
+
+@app.command()
+def overlap(
+    study: options.Study,
+    questions: Annotated[Path, typer.Option(help="Folder of the prepared questions.")],
+    out: options.Out,
+) -> None:
+    """Report which questions the training set shares with each benchmark, as JSON."""
+    from mrsearch.config import read_study
+    from mrsearch.data.overlap import write_overlap
+
+    write_overlap(read_study(study), questions, out)

@@ -18,9 +18,10 @@ def base(
     model: options.Model,
     out: options.Out,
     corpus: Annotated[Path, typer.Option(help="Passage store that a bpe tokenizer is fitted on.")] = Path(),
+    mirror: options.Mirror = None,
 ) -> None:
     """Make a tiny model and its tokenizer, or download a published one, as a Hugging Face folder."""
     from mrsearch.config import read_study
     from mrsearch.training.base_model import make_base
 
-    make_base(read_study(study), model, corpus, out)
+    make_base(read_study(study), model, corpus, out, mirror)

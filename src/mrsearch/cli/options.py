@@ -17,4 +17,5 @@ Endpoint = Annotated[
 Model = Annotated[str, typer.Option(help="Name of a model of the study.")]
 Method = Annotated[str, typer.Option(help="Name of a method of the study.")]
 Seed = Annotated[int, typer.Option(min=0, help="Training seed.")]
+Mirror = Annotated[str | None, typer.Option(help="Folder or address to download from instead of the public hub.")]
 Metrics = Annotated[Path, typer.Option(help="metrics.parquet of the study.")]

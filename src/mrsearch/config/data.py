@@ -65,7 +65,9 @@ class HubData(Model):
     train: str = "nq_hotpotqa"
     """Registry row of the training questions."""
     prebuilt_index: str | None = "wiki-18-e5"
-    """Registry row of a prebuilt index; null builds one."""
+    """Registry row of a prebuilt index, for exact float32 retrievers of its encoder; null builds one."""
+    drop_overlap: bool = False
+    """Leave out training questions that a benchmark of the study asks as well; the papers keep them."""
 
 
 Data = Annotated[WorldData | FolderData | HubData, Field(discriminator="kind")]

@@ -25,6 +25,11 @@ class Layout:
         """The resolved study, overrides and seeds applied."""
         return self.root / "study.json"
 
+    @property
+    def downloads(self) -> Path:
+        """Folder of verified downloads, one folder each, shared between studies."""
+        return self.resources / "downloads"
+
     def questions(self, dataset: str) -> Path:
         """Questions of a benchmark, or of "train"."""
         return self.root / "data" / f"{dataset}.parquet"

@@ -9,20 +9,23 @@ from typing import Any
 
 from mrsearch.config.study import Study
 from mrsearch.data.folder import read_folder_passages, read_folder_questions
+from mrsearch.data.hub import hub_passages, hub_questions
 
 TRAIN = "train"
 
 
-def write_questions(study: Study, dataset: str, out: Path) -> None:
+def write_questions(study: Study, dataset: str, out: Path, downloads: Path = Path()) -> None:
     """Write the questions of a benchmark, or of "train", as parquet, whole or not at all.
 
     The rows are verl's (`data_source`, `prompt`, `ability`, `reward_model`, `extra_info`) with `id`, `question` and
-    `golden_answers` beside them. ValueError for an unknown data set, an id given twice or a question without an answer.
+    `golden_answers` beside them; `downloads` is the folder of registered downloads. ValueError for an unknown data set,
+    an id given twice or a question without an answer.
     """
     import pyarrow
     import pyarrow.parquet as parquet
 
-    rows = [_table_row(study, dataset, number, raw) for number, raw in enumerate(_source_rows(study, dataset))]
+    found = _source_rows(study, dataset, downloads)
+    rows = [_table_row(study, dataset, number, raw) for number, raw in enumerate(found)]
     _refuse_repeated(dataset, (row["id"] for row in rows))
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
@@ -30,8 +33,8 @@ def write_questions(study: Study, dataset: str, out: Path) -> None:
     part.replace(out)
 
 
-def read_passages(study: Study) -> Iterable[tuple[str, str, str]]:
-    """(id, title, text) of every passage of the study's source."""
+def read_passages(study: Study, downloads: Path = Path()) -> Iterable[tuple[str, str, str]]:
+    """(id, title, text) of every passage of the study's source; `downloads` is the folder of registered downloads."""
     data = study.data
     if data.kind == "world":
         from mrsearch.data.world import World
@@ -39,7 +42,7 @@ def read_passages(study: Study) -> Iterable[tuple[str, str, str]]:
         return World(data).passages()
     if data.kind == "folder":
         return read_folder_passages(data, sources(study))
-    raise ValueError(_not_here(data.kind))
+    return hub_passages(study, downloads)
 
 
 def sources(study: Study) -> list[str]:
@@ -57,7 +60,7 @@ def with_question_mark(question: str) -> str:
     return question if question.endswith("?") else question + "?"
 
 
-def _source_rows(study: Study, dataset: str) -> list[dict[str, Any]]:
+def _source_rows(study: Study, dataset: str, downloads: Path) -> list[dict[str, Any]]:
     data = study.data
     if dataset != TRAIN and dataset not in study.benchmarks:
         raise ValueError(f'{dataset!r} is neither "train" nor a benchmark of the study: {", ".join(study.benchmarks)}')
@@ -69,7 +72,7 @@ def _source_rows(study: Study, dataset: str) -> list[dict[str, Any]]:
         return world.train_questions() if dataset == TRAIN else world.benchmark_questions(source)
     if data.kind == "folder":
         return read_folder_questions(data, source)
-    raise ValueError(_not_here(data.kind))
+    return hub_questions(study, dataset, downloads)
 
 
 def _table_row(study: Study, dataset: str, number: int, raw: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +100,3 @@ def _refuse_repeated(dataset: str, identifiers: Iterable[str]) -> None:
     repeated = [name for name, count in Counter(identifiers).items() if count > 1]
     if repeated:
         raise ValueError(f"{dataset}: {len(repeated)} ids stand more than once, {repeated[0]!r} among them")
-
-
-def _not_here(kind: str) -> str:
-    return f"data.kind: {kind} describes published data, which this version does not download; use world or folder"

@@ -78,6 +78,8 @@ class Row(Model):
     """Rows (questions, passages or vectors) that must be there."""
     held_out: HeldOut | None = None
     """How the split was drawn from the file; null takes every row of the file."""
+    encoder: str | None = None
+    """Row of the model that made an index's vectors."""
     licence: str | None = None
     """Licence as declared; null where none is."""
     source: str
@@ -155,6 +157,19 @@ def questions_row(study: Study, dataset: str) -> Row:
     if (chosen.split == TRAIN) != (dataset == TRAIN):
         raise ValueError(f"{where} ({chosen.name}) is a {chosen.split} split: it would mix training and testing")
     return chosen
+
+
+def prebuilt_index(study: Study, retriever: str) -> Row | None:
+    """The row of the published index that serves a retriever, or None: it must be exact float32 by the same encoder."""
+    config = study.retrieval.retrievers[retriever]
+    if study.data.kind != "hub" or study.data.prebuilt_index is None or config.kind != "dense":
+        return None
+    published = row(study.data.prebuilt_index, "index")
+    if published.encoder is None or config.index != "flat":
+        return None
+    encoder = row(published.encoder, "model")
+    same = (config.encoder.path, config.encoder.revision) == (encoder.repository, encoder.revision)
+    return published if same else None
 
 
 def rows_of(study: Study) -> list[Row]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PAD, UNKNOWN, TURN_START, TURN_END = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/"))
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 SCRIPT_WORDS = "find of no with next is against . done guess keep"
 WORD_TEMPLATE = (
     "{% for message in messages %}<|im_start|> {{ message['role'] }} {{ message['content'] }} <|im_end|> {% endfor %}"
@@ -26,25 +27,26 @@ BPE_TEMPLATE = (
 )
 
 
-def make_base(study: Study, model: str, corpus: Path, out: Path) -> None:
+def make_base(study: Study, model: str, corpus: Path, out: Path, mirror: str | None = None) -> None:
     """Write the base model of `study.models[model]` to the folder `out`, atomically.
 
     `tiny` is built here with a tokenizer fitted on the study's text; `folder` is copied by link; `hub` is downloaded
-    at its pinned revision.
+    at its pinned revision, from `mirror` where one is given, and goes on where an interrupted download stopped.
     """
     from mrsearch.retrieval.atomic import atomic_folder
 
     config = study.models[model]
+    if isinstance(config, HubModel):
+        _download(model, config, out, mirror)
+        return
     with atomic_folder(out) as part:
         if isinstance(config, TinyModel):
             tokenizer = _word_tokenizer(study) if config.tokenizer == "word" else _bpe_tokenizer(config, corpus)
             tokenizer.save_pretrained(part)
             _tiny_qwen2(config, tokenizer).save_pretrained(part)
-        elif isinstance(config, FolderModel):
-            _link_folder(Path(config.path), part)
         else:
-            assert isinstance(config, HubModel)
-            _download(config, study, part)
+            assert isinstance(config, FolderModel)
+            _link_folder(Path(config.path), part)
 
 
 def _word_tokenizer(study: Study) -> PreTrainedTokenizerFast:
@@ -147,12 +149,16 @@ def _link_folder(source: Path, part: Path) -> None:
             (part / file.name).symlink_to(file.resolve())
 
 
-def _download(config: HubModel, study: Study, part: Path) -> None:
-    from huggingface_hub import snapshot_download
+def _download(name: str, config: HubModel, out: Path, mirror: str | None) -> None:
+    from mrsearch.data.download import download
+    from mrsearch.data.registry import Row
 
-    snapshot_download(
-        config.repository,
+    row = Row(
+        name=name,
+        kind="model",
+        repository=config.repository,
         revision=config.revision,
-        local_dir=part,
-        allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"],
+        patterns=MODEL_FILES,
+        source=f"models.{name} of the study",
     )
+    download(row, out, mirror=mirror)

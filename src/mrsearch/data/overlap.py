@@ -1,0 +1,43 @@
+"""Questions that a training set shares with the benchmarks it is tested on."""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+from mrsearch.config.study import Study
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def write_overlap(study: Study, questions: Path, out: Path) -> None:
+    """Write {benchmark: {questions, shared, ids}} as JSON; `questions` holds train.parquet and <benchmark>.parquet."""
+    import pyarrow.parquet as parquet
+
+    def read(name: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = parquet.read_table(
+            questions / f"{name}.parquet", columns=["id", "question"]
+        ).to_pylist()
+        return rows
+
+    known = {plain(row["question"]) for row in read("train")}
+    report = {}
+    for benchmark in study.benchmarks:
+        asked = read(benchmark)
+        ids = [row["id"] for row in asked if plain(row["question"]) in known]
+        report[benchmark] = {"questions": len(asked), "shared": len(ids), "ids": ids}
+    part = out.with_name(out.name + ".part")
+    part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    part.replace(out)
+
+
+def plain(question: str) -> str:
+    """What two questions have to share to count as the same: lower case, without ASCII punctuation and surplus white
+    space.
+
+    >>> plain(" Who  wrote 'Emma'?")
+    'who wrote emma'
+    """
+    return " ".join(question.lower().translate(_PUNCTUATION).split())
