@@ -28,9 +28,7 @@ rule all:
 
 rule data:
     input:
-        question_files(),
-        LAYOUT.corpus,
-        LAYOUT.root / "data" / "overlap.json" if STUDY.data.kind == "hub" and TRAINED else [],
+        data_files(),
 
 
 rule indexes:
@@ -49,7 +47,7 @@ rule evaluations:
 
 
 onstart:
-    write_study(STUDY, LAYOUT.study)
+    begin()
 
 
 onsuccess:

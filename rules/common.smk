@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from mrsearch.cluster.asking import Asking
+from mrsearch.cluster.preflight import preflight
 from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
 from mrsearch.data import registry
@@ -109,6 +110,12 @@ def trained_files(name):
     return expand(pattern, model=STUDY.models, method=TRAINED, seed=STUDY.seeds)
 
 
+def data_files():
+    """Questions and passages, and what published training questions share with the benchmarks."""
+    overlap = [LAYOUT.root / "data" / "overlap.json"] if STUDY.data.kind == "hub" and TRAINED else []
+    return [*question_files(), LAYOUT.corpus, *overlap]
+
+
 def record_files(wildcards=None):
     """What all evaluations write."""
     jobs = [(model, method, seed) for model in STUDY.models for method in STUDY.methods for seed in STUDY.seeds]
@@ -146,6 +153,13 @@ def training_stage(wildcards):
 def training_resource(name):
     """One of the resources of a training's job, as a function of its wildcards."""
     return lambda wildcards: ASKED.managed(training_stage(wildcards))[name]
+
+
+def begin():
+    """Write the study down. On a cluster, first name everything that would stop the run, before a job is submitted."""
+    if RUN.scheduler == "slurm" and (problems := preflight(RUN, STUDY)):
+        raise WorkflowError("\n".join(["The run was not started:", *problems]))
+    write_study(STUDY, LAYOUT.study)
 
 
 def retriever_command(action):

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from mrsearch.cli import config, data, index, model, report, retriever, study, training
+from mrsearch.cli import config, data, index, model, preflight, report, retriever, study, training
 
 app = typer.Typer(
     name="mrsearch",
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("study")(study.resolve)
+app.command("preflight")(preflight.check)
 app.add_typer(data.app, name="data")
 app.add_typer(index.app, name="index")
 app.add_typer(retriever.app, name="retriever")
