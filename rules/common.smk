@@ -57,6 +57,11 @@ def any_of(names):
     return "|".join(re.escape(str(name)) for name in names) or "(?!)"
 
 
+def untracked(value):
+    """A parameter that may change without running anything again: functions of resources are not compared."""
+    return lambda wildcards, resources: value
+
+
 wildcard_constraints:
     dataset=any_of(["train", *STUDY.benchmarks]),
     retriever=any_of(STUDY.retrieval.retrievers),

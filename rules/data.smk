@@ -12,7 +12,7 @@ rule download_registered:
         "../envs/cpu.yaml"
     params:
         row=lambda wildcards: REGISTERED[wildcards.registered],
-        mirror=MIRROR_OPTION,
+        mirror=untracked(MIRROR_OPTION),
     message:
         "Download: {wildcards.registered}"
     shell:

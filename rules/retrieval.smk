@@ -45,7 +45,7 @@ rule retriever:
     params:
         study=STUDY_FILE,
         indexes=lambda wildcards: str(LAYOUT.indexes),
-        placement=ASKED.placement,
+        placement=untracked(ASKED.placement),
     message:
         "Retrieval server: {wildcards.retriever}"
     shell:

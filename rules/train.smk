@@ -37,7 +37,7 @@ rule download_model:
     params:
         study=STUDY_FILE,
         model=lambda wildcards: DOWNLOADS[wildcards.download],
-        mirror=MIRROR_OPTION,
+        mirror=untracked(MIRROR_OPTION),
     message:
         "Download: {wildcards.download}"
     shell:
@@ -82,7 +82,7 @@ rule train:
         indexes=lambda wildcards: str(LAYOUT.indexes),
         endpoint=ENDPOINT_OPTION,
         scratch=lambda wildcards: str(scratch_folder(wildcards)),
-        placement=ASKED.placement,
+        placement=untracked(ASKED.placement),
     message:
         "Training: {wildcards.method} on {wildcards.model}, seed {wildcards.seed}"
     shell:
