@@ -35,17 +35,32 @@ class Dialogue:
     def first_prompt(self, procedure: str, question: str, information: str = "") -> list[int]:
         """The tokens of system message (where set), first user message and generation prompt.
 
-        `procedure` is direct, cot, rag or meta_episode (the prompt called search); `information` is for rag.
+        `procedure` is a method's; meta_episode and search_o1 read the prompt called search. `information` is for rag
+        and ircot.
         """
         prompts = self.protocol.prompts
         template = {
             "meta_episode": prompts.search,
+            "search_o1": prompts.search,
             "search": prompts.search,
             "direct": prompts.direct,
             "cot": prompts.cot,
             "rag": prompts.rag,
+            "ircot": prompts.ircot,
         }[procedure]
-        user = _fill(template, question=self._plain(self.question_text(question)), information=information)
+        return self._chat(_fill(template, question=self._plain(self.question_text(question)), information=information))
+
+    def reading_prompt(self, reasoning: str, query: str, hits: Sequence[Hit]) -> list[int]:
+        """The tokens of `search_o1`'s reading: a conversation of its own about the passages of one search."""
+        fields = {"reasoning": self._plain(reasoning), "query": self._plain(query)}
+        return self._chat(_fill(self.protocol.prompts.read, **fields, information=self.passages(hits)))
+
+    def conclusion(self, last_token: int | None) -> list[int]:
+        """The tokens that ask `ircot` for its answer, as a user message."""
+        return self._user_turn(self.protocol.prompts.conclude, last_token)
+
+    def _chat(self, user: str) -> list[int]:
+        prompts = self.protocol.prompts
         messages = [{"role": "system", "content": prompts.system}] if prompts.system is not None else []
         messages.append({"role": "user", "content": user})
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -77,6 +92,11 @@ class Dialogue:
     def observation(self, hits: Sequence[Hit]) -> tuple[str, list[int]]:
         """The observation that answers a search, and its tokens."""
         text = _fill(self.protocol.observation_format, passages=self.passages(hits))
+        return text, list(self._encode(text))
+
+    def notes(self, text: str) -> tuple[str, list[int]]:
+        """What was read in the passages of a search, as the observation that answers it, and its tokens."""
+        text = _fill(self.protocol.observation_format, passages=self._cut(self._plain(text)))
         return text, list(self._encode(text))
 
     def passages(self, hits: Sequence[Hit]) -> str:

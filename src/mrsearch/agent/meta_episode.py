@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.ports import Policy, SearchEngine, SearchError
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason, Turn
+from mrsearch.agent.scoring import normalize
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.transcript import Transcript
 
 __all__ = ["AgentSpec", "TrainingSequence", "meta_episode", "training_sequences"]
+
+Reader = Callable[[Transcript, Turn], Awaitable[tuple[str, list[int]] | None]]
+"""Makes the observation of a turn's hits, as text and tokens; None where there is no room left for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,54 +42,88 @@ async def meta_episode(
     top_p: float,
     seed: int,
     request_id: str,
+    read: Reader | None = None,
 ) -> MetaEpisode:
     """One rollout: `spec.episodes` episodes of at most `spec.turns` turns, joined by reflection prompts.
 
     It ends early, with no later episode, where the context is full (`context_limit`; the prompt is never cut, and an
     observation that does not fit is clipped exactly at the limit) and where the engine fails for good (`search_failed`,
-    counted in `search_failures`). `seed` and `request_id` fix every random number. ValueError where there is no engine.
+    counted in `search_failures`). `seed` and `request_id` fix every random number. `read` makes the observation of a
+    search; None shows the passages themselves. ValueError where there is no engine.
     """
     if engine is None:
-        raise ValueError("procedure meta_episode searches: give it a search engine")
+        raise ValueError(f"procedure {spec.procedure} searches: give it a search engine")
     prompt = dialogue.first_prompt(spec.procedure, question.question)
     transcript = Transcript(question, prompt, spec, dialogue, request_id)
-    stop = StopReason.context_limit
-    for _ in range(spec.episodes):
-        if not transcript.begin_episode():
-            return transcript.close(StopReason.context_limit)
-        stop = StopReason.turn_limit
+
+    async def play() -> StopReason:
         for turn_number in range(1, spec.turns + 1):
             turn = await transcript.generate(policy, temperature, top_p, seed)
-            ended = await _respond(transcript, turn, engine, spec.topk)
+            ended = await _respond(transcript, turn, engine, spec.topk, read)
             if ended is None and transcript.room == 0 and turn_number < spec.turns:
                 ended = StopReason.context_limit
             if ended is not None:
-                stop = ended
-                break
-        transcript.meta.episodes[-1].stop = stop
-        if stop in (StopReason.context_limit, StopReason.search_failed):
+                return ended
+        return StopReason.turn_limit
+
+    return await run_episodes(transcript, spec, play)
+
+
+async def run_episodes(
+    transcript: Transcript, spec: AgentSpec, play: Callable[[], Awaitable[StopReason]]
+) -> MetaEpisode:
+    """`spec.episodes` episodes, each begun here and played by `play`, or fewer where they end early.
+
+    A full context ends the meta-episode unless its episodes are independent. Where the last `spec.stop_after_agreeing`
+    answers are equal in normal form, no further episode begins and the stop reason is `agreed`.
+    """
+    episodes, stop = transcript.meta.episodes, StopReason.context_limit
+    for _ in range(spec.episodes):
+        if not transcript.begin_episode():
+            return transcript.close(StopReason.context_limit)
+        stop = episodes[-1].stop = await play()
+        full = stop is StopReason.context_limit and spec.context != "independent"
+        if full or stop is StopReason.search_failed:
             break
+        if len(episodes) < spec.episodes and agreed([episode.answer for episode in episodes], spec.stop_after_agreeing):
+            return transcript.close(StopReason.agreed)
     return transcript.close(stop)
 
 
-async def _respond(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int) -> StopReason | None:
+def agreed(answers: Sequence[str | None], count: int | None) -> bool:
+    """Whether there are `count` last answers, all of them given and equal in normal form; False for count None."""
+    last = [] if count is None else answers[-count:]
+    return bool(last) and len(last) == count and None not in last and len({normalize(str(one)) for one in last}) == 1
+
+
+async def _respond(
+    transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int, read: Reader | None
+) -> StopReason | None:
     """Carry out a turn's action; returns why the episode ends, or None where it goes on."""
-    meta, dialogue = transcript.meta, transcript.dialogue
+    dialogue = transcript.dialogue
     if turn.action is ActionKind.answer:
-        meta.episodes[-1].answer = turn.content
+        transcript.meta.episodes[-1].answer = turn.content
         return StopReason.answered
     if transcript.room == 0:
         return StopReason.context_limit
-    if turn.action is ActionKind.invalid:
-        text, token_ids = dialogue.invalid_action(transcript.last_token)
-    else:
-        try:
-            turn.hits = await engine.search(turn.content, topk)
-        except SearchError:
-            meta.search_failures += 1
+    observation: tuple[str, list[int]] | None = dialogue.invalid_action(transcript.last_token)
+    if turn.action is ActionKind.search:
+        if not await find(transcript, turn, engine, topk):
             return StopReason.search_failed
-        text, token_ids = dialogue.observation(turn.hits)
-    return None if transcript.observe(text, token_ids) else StopReason.context_limit
+        observation = await read(transcript, turn) if read else dialogue.observation(turn.hits)
+    if observation is None:
+        return StopReason.context_limit
+    return None if transcript.observe(*observation) else StopReason.context_limit
+
+
+async def find(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int) -> bool:
+    """Search with a turn's content and keep the hits in it; False, and a failure more, where the engine gave up."""
+    try:
+        turn.hits = await engine.search(turn.content, topk)
+    except SearchError:
+        transcript.meta.search_failures += 1
+        return False
+    return True
 
 
 def training_sequences(meta: MetaEpisode) -> list[TrainingSequence]:

@@ -32,6 +32,8 @@ class StopReason(StrEnum):
     """The context was full; no later episode exists."""
     search_failed = "search_failed"
     """The search engine failed for good; no later episode exists."""
+    agreed = "agreed"
+    """Of a meta-episode: its last answers agreed, so that no later episode was needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ class Turn:
     observation: str = ""
     """Text that came back: passages, or the hint after an invalid action."""
     hits: list[Hit] = field(default_factory=list)
+    aside_tokens: int = 0
+    """Tokens generated for this turn that are not part of the transcript: what `ircot` said beyond its sentence, and
+    `search_o1`'s reading of the passages."""
 
 
 @dataclass(slots=True)
@@ -96,7 +101,7 @@ class MetaEpisode:
     episodes: list[Episode]
     stop: StopReason
     context: str = "full"
-    """Context policy: full or previous."""
+    """Context policy: full, previous or independent."""
     episode_starts: list[int] = field(default_factory=list)
     """Where each episode's own part begins: 0, then the first token of each reflection prompt."""
     search_failures: int = 0
@@ -106,6 +111,8 @@ class MetaEpisode:
     def visible(self, episode: int) -> list[tuple[int, int]]:
         """Ranges of `token_ids` that stand in the context when `episode` begins, in order, up to its own part."""
         start = self.episode_starts[episode]
+        if self.context == "independent" and episode:
+            return [(0, self.prompt_length)]
         if self.context == "full" or episode <= 1:
             return [(0, start)]
         return [(0, self.prompt_length), (self.episode_starts[episode - 1], start)]

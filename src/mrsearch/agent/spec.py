@@ -22,8 +22,12 @@ class AgentSpec:
     """Turn budget of an episode."""
     topk: int = 3
     """Passages per search."""
-    context: Literal["full", "previous"] = "full"
+    context: Literal["full", "previous", "independent"] = "full"
     """Which earlier episodes stay in the context."""
+    temperature: float | None = None
+    """Temperature in place of the decoding's; None keeps that."""
+    stop_after_agreeing: int | None = None
+    """End once this many answers in a row agree; None runs every episode."""
 
     @classmethod
     def of(cls, study: Study, method_name: str) -> AgentSpec:
@@ -36,4 +40,6 @@ class AgentSpec:
             turns=study.turns_of(method_name),
             topk=study.retrieval.topk,
             context=method.context,
+            temperature=method.temperature,
+            stop_after_agreeing=method.stop_after_agreeing,
         )

@@ -48,15 +48,18 @@ class Transcript:
         return self.meta.token_ids[-1] if self.meta.token_ids else None
 
     def begin_episode(self) -> bool:
-        """Open the next episode, with a reflection prompt before every one but the first.
+        """Open the next episode, with a reflection prompt before every one but the first and independent ones.
 
         Returns False, and changes nothing, where that would leave no room to generate.
         """
         number = len(self.meta.episodes)
-        reflection = self.dialogue.reflection(self.last_token) if number else []
+        independent = self.meta.context == "independent"
+        reflection = self.dialogue.reflection(self.last_token) if number and not independent else []
         start = len(self.meta.token_ids) if number else 0
         visible = self._visible
-        if number > 1 and self.meta.context == "previous":
+        if number and independent:
+            visible = self.meta.token_ids[: self.meta.prompt_length]
+        elif number > 1 and self.meta.context == "previous":
             visible = (
                 self.meta.token_ids[: self.meta.prompt_length] + self.meta.token_ids[self.meta.episode_starts[-1] :]
             )
@@ -82,15 +85,7 @@ class Transcript:
 
     async def generate(self, policy: Policy, temperature: float, top_p: float, seed: int) -> Turn:
         """One turn of the newest episode, sampled from the policy under the visible context and read for its action."""
-        sampling = Sampling(
-            max_tokens=min(self.dialogue.protocol.turn_tokens, self.room),
-            temperature=temperature,
-            top_p=top_p,
-            seed=turn_seed(seed, self.request_id, self._turns),
-        )
-        self._turns += 1
-        generation = await policy.generate(list(self._visible), sampling, self.request_id)
-        self._check(generation, sampling.max_tokens)
+        generation = await self._sample(policy, self._visible, self.room, temperature, top_p, seed)
         start = len(self.meta.token_ids)
         self._add(generation.token_ids, len(self.meta.episodes) - 1, generation.logprobs)
         text = self.dialogue.decode(generation.token_ids)
@@ -98,6 +93,43 @@ class Transcript:
         turn = Turn(start, len(self.meta.token_ids), text, action, content)
         self.meta.episodes[-1].turns.append(turn)
         return turn
+
+    async def aside(
+        self, policy: Policy, context: list[int], temperature: float, top_p: float, seed: int
+    ) -> str | None:
+        """A generation under another context, as text; it is counted in the newest turn and otherwise leaves no trace.
+
+        None where `context` leaves no room to generate.
+        """
+        room = self.dialogue.protocol.context_tokens - len(context)
+        if room < 1:
+            return None
+        generation = await self._sample(policy, context, room, temperature, top_p, seed)
+        self.meta.episodes[-1].turns[-1].aside_tokens += len(generation.token_ids)
+        return self.dialogue.decode(generation.token_ids)
+
+    def shorten(self, count: int) -> None:
+        """Keep only the first `count` tokens of the newest generation; nothing may have followed it."""
+        turn = self.meta.episodes[-1].turns[-1]
+        assert turn.end == len(self.meta.token_ids), "something follows the generation"
+        dropped = turn.end - turn.start - count
+        assert dropped >= 0, f"{count} tokens kept of {turn.end - turn.start}"
+        if not dropped:
+            return
+        for tokens in (self.meta.token_ids, self.meta.loss_mask, self.meta.episode_ids, self.meta.logprobs):
+            del tokens[-dropped:]
+        self._visible = self._visible[:-dropped]
+        turn.end -= dropped
+        turn.aside_tokens += dropped
+        turn.text = self.dialogue.decode(self.meta.token_ids[turn.start : turn.end])
+
+    def say(self, token_ids: list[int]) -> bool:
+        """Put a user message between two turns of an episode; False, and nothing changes, where no room would be left
+        to generate."""
+        if len(token_ids) >= self.room:
+            return False
+        self._add(token_ids, episode=len(self.meta.episodes) - 1)
+        return True
 
     def close(self, stop: StopReason) -> MetaEpisode:
         """The finished record."""
@@ -107,6 +139,20 @@ class Transcript:
         assert len(lengths) == 1, f"parallel lists of different lengths: {sorted(lengths)}"
         assert len(meta.episode_starts) == len(meta.episodes), "an episode without its start"
         return meta
+
+    async def _sample(
+        self, policy: Policy, context: list[int], room: int, temperature: float, top_p: float, seed: int
+    ) -> Generation:
+        sampling = Sampling(
+            max_tokens=min(self.dialogue.protocol.turn_tokens, room),
+            temperature=temperature,
+            top_p=top_p,
+            seed=turn_seed(seed, self.request_id, self._turns),
+        )
+        self._turns += 1
+        generation = await policy.generate(list(context), sampling, self.request_id)
+        self._check(generation, sampling.max_tokens)
+        return generation
 
     def _check(self, generation: Generation, max_tokens: int) -> None:
         token_ids, rule = generation.token_ids, self.dialogue.stop_rule

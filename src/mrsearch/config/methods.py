@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mrsearch.config.base import Model, Name
 from mrsearch.config.training import Train
 
-Procedure = Literal["direct", "cot", "rag", "meta_episode"]
+Procedure = Literal["direct", "cot", "rag", "ircot", "search_o1", "meta_episode"]
+ONE_GENERATION = ("direct", "cot", "rag")
 
 
 class Method(Model):
@@ -18,15 +19,21 @@ class Method(Model):
     label: str | None = None
     """How tables and figures call it; null is the method's own name."""
     procedure: Procedure = "meta_episode"
-    """direct, cot and rag answer in one generation; meta_episode searches."""
+    """direct, cot and rag answer in one generation; ircot searches with every sentence of its reasoning; search_o1
+    searches and reads the passages in a generation of its own; meta_episode searches and reflects."""
     policy: Name | None = None
     """Whose weights run it: `base` or a trained method; null is the method itself where it trains, else `base`."""
     episodes: PositiveInt = 1
     """Episodes of a meta-episode (the paper's N)."""
     turns: PositiveInt | None = None
     """Turn budget of an episode; null takes the protocol's."""
-    context: Literal["full", "previous"] = "full"
-    """Which earlier episodes stay in the context."""
+    context: Literal["full", "previous", "independent"] = "full"
+    """Which earlier episodes stay in the context. independent: none, and no reflection prompt either, so that the
+    episodes are parallel samples of one procedure."""
+    temperature: PositiveFloat | None = None
+    """Temperature of this method whatever the decoding, as parallel samples need; null takes the decoding's."""
+    stop_after_agreeing: int | None = Field(None, ge=2)
+    """End a meta-episode once this many answers in a row agree in normal form; null runs every episode."""
     train: Train | None = None
     """How its policy is trained; null for methods that borrow one."""
     compare_with: Name | None = None
@@ -34,10 +41,25 @@ class Method(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:
-        if self.procedure != "meta_episode" and (self.episodes != 1 or self.turns is not None):
+        if self.procedure in ONE_GENERATION and self.turns is not None:
+            raise ValueError(f"procedure {self.procedure!r} answers in one generation: remove turns ({self.turns})")
+        parallel = self.context == "independent"
+        if self.procedure != "meta_episode" and self.episodes != 1 and not parallel:
+            how = "answers in one generation" if self.procedure in ONE_GENERATION else "does not reflect"
             raise ValueError(
-                f"procedure {self.procedure!r} answers in one generation: remove episodes ({self.episodes}) and turns "
-                f"({self.turns})"
+                f"procedure {self.procedure!r} {how}: remove episodes ({self.episodes}), or set context: "
+                "independent for parallel samples"
+            )
+        if parallel and self.episodes > 1 and self.temperature is None:
+            raise ValueError("context: independent needs a temperature: greedy samples would all be the same")
+        if self.train and (parallel or self.temperature is not None or self.stop_after_agreeing is not None):
+            raise ValueError(
+                "context: independent, temperature and stop_after_agreeing belong to evaluation: give them to another "
+                "method whose policy is this one"
+            )
+        if self.stop_after_agreeing is not None and self.stop_after_agreeing > self.episodes:
+            raise ValueError(
+                f"stop_after_agreeing ({self.stop_after_agreeing}) is larger than episodes ({self.episodes}): lower it"
             )
         if self.train and self.policy:
             raise ValueError(

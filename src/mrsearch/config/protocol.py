@@ -32,6 +32,22 @@ RAG_PROMPT = (
     "Answer the question with the help of the passages. Give the answer alone between <answer> and </answer>, a few "
     "words and no explanation.\n<information>{information}</information>\nQuestion: {question}\n"
 )
+IRCOT_PROMPT = (
+    "Answer the question by reasoning in short sentences, one at a time. After each sentence, passages that fit it "
+    "come between <information> and </information>; use them for the next one. Once nothing is missing, give the "
+    "answer alone between <answer> and </answer>, a few words and no explanation.\n"
+    "<information>{information}</information>\nQuestion: {question}\n"
+)
+CONCLUDE_PROMPT = (
+    "That was enough searching. Give the answer alone now between <answer> and </answer>, a few words and no "
+    "explanation."
+)
+READ_PROMPT = (
+    "Somebody reasons about a question, searched for something and got the passages below. Pick out what helps to go "
+    "on with the reasoning, in a few sentences, and state only what the passages say. Where nothing helps, say so. "
+    "Write the result between <answer> and </answer>.\nReasoning so far: {reasoning}\nSearch: {query}\n"
+    "<information>{information}</information>\n"
+)
 INVALID_ACTION_HINT = (
     "\nThat was neither a search nor an answer. Write <search> your query </search> to search, or <answer> your "
     "answer </answer> to answer.\n"
@@ -53,17 +69,23 @@ class Prompts(Model):
     """First user message of `cot`; holds {question}."""
     rag: str = RAG_PROMPT
     """First user message of `rag`; holds {question} and {information}."""
+    ircot: str = IRCOT_PROMPT
+    """First user message of `ircot`; holds {question} and {information}."""
+    conclude: str = CONCLUDE_PROMPT
+    """User message before the last turn of `ircot`."""
+    read: str = READ_PROMPT
+    """User message of `search_o1`'s reading; holds {reasoning}, {query} and {information}."""
     invalid_action: str = INVALID_ACTION_HINT
     """Hint after a generation that held no complete action."""
 
-    @field_validator("search", "direct", "cot", "rag")
+    @field_validator("search", "direct", "cot", "rag", "ircot")
     @classmethod
     def _has_question(cls, text: str) -> str:
         if "{question}" not in text:
             raise ValueError(f"the prompt {text[:40]!r}... lacks the field {{question}}")
         return text
 
-    @field_validator("rag")
+    @field_validator("rag", "ircot", "read")
     @classmethod
     def _has_information(cls, text: str) -> str:
         if "{information}" not in text:

@@ -10,6 +10,11 @@ from __future__ import annotations
 from mrsearch.config.load import digest
 from mrsearch.config.study import Study
 
+OPTIONS = ("temperature", "stop_after_agreeing")
+"""Keys of a method that change nothing while they are null."""
+PROMPTS = {"ircot": ("ircot", "conclude"), "search_o1": ("read",)}
+"""Prompts that one procedure alone reads."""
+
 
 def questions(study: Study, dataset: str) -> str:
     """For one file of questions, "train" or a benchmark."""
@@ -43,20 +48,31 @@ def train(study: Study, model: str, method: str) -> str:
     chosen = study.methods[method]
     assert chosen.train is not None, f"{method} is not trained"
     settings = study.warm_start if chosen.train.algorithm == "sft" else study.training
-    behaviour = chosen.model_dump(mode="json", exclude={"label", "compare_with"})
-    return digest(study.models[model], behaviour, settings, study.protocol, _search(study))
+    return digest(study.models[model], _behaviour(study, method), settings, _protocol(study, method), _search(study))
 
 
 def evaluate(study: Study, method: str) -> str:
     """For the evaluation of one method."""
-    behaviour = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", "train"})
-    return digest(behaviour, study.evaluation, study.protocol, _search(study))
+    return digest(_behaviour(study, method, "train"), study.evaluation, _protocol(study, method), _search(study))
 
 
 def report(study: Study) -> str:
     """For metrics, tables and figures."""
     labels = {name: (method.label, method.compare_with) for name, method in study.methods.items()}
     return digest(study.title, labels, study.benchmarks, study.report, study.protocol.scoring, study.seeds)
+
+
+def _behaviour(study: Study, method: str, *others: str) -> dict[str, object]:
+    """The method's keys that decide its numbers; options that it does not use are left out."""
+    values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *others})
+    return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}
+
+
+def _protocol(study: Study, method: str) -> dict[str, object]:
+    """The protocol without the prompts of other baselines."""
+    own = PROMPTS.get(study.methods[method].procedure, ())
+    others = {prompt for prompts in PROMPTS.values() for prompt in prompts if prompt not in own}
+    return study.protocol.model_dump(mode="json", exclude={"prompts": others})
 
 
 def _search(study: Study) -> dict[str, object]:

@@ -1,0 +1,121 @@
+"""IRCoT (arXiv 2212.10509): every sentence of the reasoning is the next query."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+
+from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.meta_episode import find, run_episodes
+from mrsearch.agent.ports import Hit, Policy, SearchEngine, SearchError
+from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason, Turn
+from mrsearch.agent.spec import AgentSpec
+from mrsearch.agent.transcript import Transcript
+
+_BOUNDARY = re.compile(r"[.?!](?=\s|$|<)|\n")
+_TAG = re.compile(r"</?[a-z]+>|<\|[^|]*\|>")
+LEAST_WORDS = 3
+"""A shorter start of a sentence ends with an abbreviation, not with a sentence."""
+
+
+async def ircot(
+    question: Question,
+    policy: Policy,
+    engine: SearchEngine | None,
+    spec: AgentSpec,
+    dialogue: Dialogue,
+    *,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    request_id: str,
+) -> MetaEpisode:
+    """Search with the question, then with each sentence of the reasoning; answer when nothing is missing.
+
+    Of every generation the first sentence stays in the context, as in the paper; what was said beyond it is counted in
+    the turn's `aside_tokens`. A turn that asks for a search by tag searches for that. The last turn of the budget
+    follows a message that asks for the answer. Passages join the context where they were found, not in front of it as
+    in the paper, so that the context only grows.
+    """
+    hits = await first_search(question, engine, spec)
+    if hits is None or engine is None:
+        return without_episodes(question, spec, dialogue, request_id)
+    prompt = dialogue.first_prompt("ircot", question.question, dialogue.passages(hits))
+    transcript = Transcript(question, prompt, spec, dialogue, request_id)
+
+    async def play() -> StopReason:
+        episode = transcript.meta.episodes[-1]
+        for number in range(1, spec.turns + 1):
+            if number == spec.turns and not transcript.say(dialogue.conclusion(transcript.last_token)):
+                return StopReason.context_limit
+            turn = await transcript.generate(policy, temperature, top_p, seed)
+            if spec.turns == 1:  # otherwise the turn keeps what its own sentence finds
+                turn.hits = hits
+            if turn.action is ActionKind.answer:
+                episode.answer = turn.content
+                return StopReason.answered
+            if number < spec.turns:
+                ended = await _search(transcript, turn, engine, spec.topk)
+                if ended is not None:
+                    return ended
+        return StopReason.turn_limit
+
+    return await run_episodes(transcript, spec, play)
+
+
+async def first_search(question: Question, engine: SearchEngine | None, spec: AgentSpec) -> list[Hit] | None:
+    """The hits of the question itself, or None where the engine gave up; ValueError where there is no engine."""
+    if engine is None:
+        raise ValueError(f"procedure {spec.procedure} searches: give it a search engine")
+    try:
+        return await engine.search(question.question.strip(), spec.topk)
+    except SearchError:
+        return None
+
+
+def without_episodes(question: Question, spec: AgentSpec, dialogue: Dialogue, request_id: str) -> MetaEpisode:
+    """The record of a question whose first search failed."""
+    failed = Transcript(question, [], spec, dialogue, request_id)
+    failed.meta.search_failures = 1
+    return failed.close(StopReason.search_failed)
+
+
+async def _search(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int) -> StopReason | None:
+    """Search with the turn's sentence, or with the query it gave by tag; returns why the episode ends, or None."""
+    if turn.action is not ActionKind.search:
+        _keep_first_sentence(transcript, turn)
+        turn.content = " ".join(_TAG.sub(" ", turn.text).split())
+        turn.action = ActionKind.search if turn.content else ActionKind.invalid
+    if transcript.room == 0:
+        return StopReason.context_limit
+    if turn.action is ActionKind.invalid:
+        observation = transcript.dialogue.invalid_action(transcript.last_token)
+    elif await find(transcript, turn, engine, topk):
+        observation = transcript.dialogue.observation(turn.hits)
+    else:
+        return StopReason.search_failed
+    return None if transcript.observe(*observation) else StopReason.context_limit
+
+
+def _keep_first_sentence(transcript: Transcript, turn: Turn) -> None:
+    """Drop what follows the first sentence, an end-of-turn token included."""
+    token_ids = transcript.meta.token_ids[turn.start : turn.end]
+    while token_ids and token_ids[-1] in transcript.dialogue.stop_rule.end_of_turn:
+        token_ids.pop()
+    length = sentence_end(transcript.dialogue.decode(token_ids))
+    counts = range(len(token_ids) + 1)
+    count = bisect_left(counts, length, key=lambda n: len(transcript.dialogue.decode(token_ids[:n])))
+    transcript.shorten(min(count, len(token_ids)))
+
+
+def sentence_end(text: str) -> int:
+    """Where the first sentence of at least three words ends; the whole length where none ends earlier.
+
+    >>> text = "Mr. Bean is a film. It stars Rowan Atkinson."
+    >>> text[: sentence_end(text)]
+    'Mr. Bean is a film.'
+    """
+    for boundary in _BOUNDARY.finditer(text):
+        if len(_TAG.sub(" ", text[: boundary.end()]).split()) >= LEAST_WORDS:
+            return boundary.end()
+    return len(text)
