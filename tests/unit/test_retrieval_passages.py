@@ -105,6 +105,14 @@ def test_more_passages_than_one_buffer(tmp_path):
     assert [store[n].text for n in (0, 65_534, 65_535, 65_536, 69_999)] == ["0", "65534", "65535", "65536", "69999"]
 
 
+def test_blocks_agree_with_single_passages(tmp_path):
+    build_store(((str(n), f"t{n}", "x" * (n % 3000)) for n in range(9000)), tmp_path / "store")
+    store = PassageStore(tmp_path / "store")
+    assert store.read(4000, 4100) == [store[n] for n in range(4000, 4100)]
+    assert [passage.id for passage in store] == [str(n) for n in range(9000)]
+    assert store.read(8999, 9000) == [store[8999]] and store.read(5, 5) == []
+
+
 def test_failed_build_leaves_nothing(tmp_path):
     def rows():
         yield ROWS[0]

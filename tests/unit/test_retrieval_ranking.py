@@ -19,7 +19,7 @@ def built(vectors, kind, folder, **options):
     rows = open_vectors(folder / VECTORS, *vectors.shape, vector_dtype(config))
     if kind not in EXACT:
         faiss_index.build(config, rows, folder)
-    return open_vector_index(config, folder, *vectors.shape), rows.astype(np.float32)
+    return open_vector_index(config, folder, rows), rows.astype(np.float32)
 
 
 def brute_force(vectors, queries, topk):
@@ -87,7 +87,7 @@ def test_truncated_vectors_are_refused(tmp_path, kind):
     file = tmp_path / VECTORS
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(ValueError, match="do not hold 300"):
-        open_vector_index(DenseRetriever(encoder=Encoder(kind="minilm"), index=kind), tmp_path, 300, 32)
+        open_vectors(file, 300, 32, vector_dtype(DenseRetriever(encoder=Encoder(kind="minilm"), index=kind)))
 
 
 def test_truncated_approximate_index_is_refused(tmp_path):
@@ -96,4 +96,4 @@ def test_truncated_approximate_index_is_refused(tmp_path):
     file = tmp_path / faiss_index.FILE
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(ValueError, match="not a readable FAISS index"):
-        open_vector_index(DenseRetriever(encoder=Encoder(kind="minilm"), index="hnsw"), tmp_path, 300, 32)
+        open_vector_index(DenseRetriever(encoder=Encoder(kind="minilm"), index="hnsw"), tmp_path, vectors)

@@ -51,7 +51,7 @@ def _shards(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _encode(encoder: TextEncoder, store: PassageStore, start: int, end: int) -> np.ndarray:
-    passages = [store[position] for position in range(start, end)]
+    passages = store.read(start, end)
     vectors = encoder.passages([passage.title for passage in passages], [passage.text for passage in passages])
     if not np.isfinite(vectors).all():
         raise ValueError(f"the encoder gave numbers that are not finite for passages {start} to {end - 1}")

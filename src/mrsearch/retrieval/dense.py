@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from mrsearch.config.retrieval import DenseRetriever
 from mrsearch.retrieval import faiss_index
 from mrsearch.retrieval.builder import encode_corpus, vector_dtype
@@ -22,12 +24,18 @@ EXACT = ("flat", "sq_fp16", "torch")
 class DenseSearcher:
     """Encodes the queries of a batch together and ranks passages by inner product."""
 
-    def __init__(self, encoder: TextEncoder, index: VectorIndex) -> None:
+    def __init__(self, encoder: TextEncoder, index: VectorIndex, rows_ND: np.ndarray) -> None:
+        """rows_ND: the stored vectors."""
+        self._rows = rows_ND
         self._encoder = encoder
         self._index = index
 
     def search(self, queries: list[str], topk: int) -> list[Ranking]:
         return rank(self._index, self._encoder.queries(queries), topk)
+
+    def exact(self) -> DenseSearcher:
+        """The same encoder and vectors, every vector scored."""
+        return DenseSearcher(self._encoder, TorchIndex(self._rows), self._rows)
 
 
 def build_dense(config: DenseRetriever, store: PassageStore, work: Path) -> dict[str, object]:
@@ -55,17 +63,17 @@ def open_dense(name: str, config: DenseRetriever, store: PassageStore, folder: P
             f"{folder}: was built with another encoder ({manifest['encoder']}) than the one at hand "
             f"({encoder.fingerprint}): build it again with `mrsearch index build`"
         )
-    return DenseSearcher(encoder, open_vector_index(config, folder, len(store), encoder.dim))
+    rows = open_vectors(folder / VECTORS, len(store), encoder.dim, vector_dtype(config))
+    return DenseSearcher(encoder, open_vector_index(config, folder, rows), rows)
 
 
-def open_vector_index(config: DenseRetriever, folder: Path, count: int, dim: int) -> VectorIndex:
-    """The index of a folder; ValueError if it does not hold `count` vectors of `dim` numbers."""
-    rows = open_vectors(folder / VECTORS, count, dim, vector_dtype(config))
+def open_vector_index(config: DenseRetriever, folder: Path, rows: np.ndarray) -> VectorIndex:
+    """The index of a folder over its vectors [N, D]; ValueError if it does not hold N of them."""
     if config.index == "torch":
         return TorchIndex(rows, half=config.scan == "half")
     if config.index in EXACT:
         return faiss_index.read_exact(folder / VECTORS, rows)
     index = faiss_index.read_approximate(config, folder, rows)
-    if index.count != count:
-        raise ValueError(f"{folder}: {index.count} vectors do not fit {count} passages: build the index again")
+    if index.count != len(rows):
+        raise ValueError(f"{folder}: {index.count} vectors do not fit {len(rows)} passages: build the index again")
     return index

@@ -18,6 +18,8 @@ from mrsearch.agent.ports import Passage
 from mrsearch.retrieval.atomic import atomic_folder
 
 FORMAT = 1
+BLOCK = 4096
+"""Passages read at once by a pass over the corpus."""
 BUFFERED_RECORDS = 65_536
 """Offsets kept in memory between two writes."""
 
@@ -92,7 +94,15 @@ class PassageStore:
         return Passage(identifier, title, text)
 
     def __iter__(self) -> Iterator[Passage]:
-        return (self[position] for position in range(self._count))
+        for start in range(0, self._count, BLOCK):
+            yield from self.read(start, min(start + BLOCK, self._count))
+
+    def read(self, start: int, stop: int) -> list[Passage]:
+        """Passages start..stop-1, for a pass over the corpus: their pages do not stay resident."""
+        passages = [self[position] for position in range(start, stop)]
+        first = int(self._offsets[start]) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._records.madvise(mmap.MADV_DONTNEED, first, int(self._offsets[stop]) - first)
+        return passages
 
     def _check_size(self, name: str, expected: int) -> None:
         file = self.path / name

@@ -32,25 +32,29 @@ class VectorWriter:
         """OSError (no space left) says how much the file needs."""
         self._journal = path.with_name(JOURNAL)
         self._plan = {**plan, "count": count, "dim": dim, "dtype": dtype}
-        header = _header(count, dim, dtype)
-        size = len(header) + count * dim * np.dtype(dtype).itemsize
+        head = header(count, dim, dtype)
+        size = len(head) + count * dim * np.dtype(dtype).itemsize
         known = read_json(self._journal)
         if known and known["plan"] == self._plan and path.exists() and path.stat().st_size == size:
             self.done: int = known["done"]
         else:
             self.done = 0
-            _claim(path, header, size)
+            _claim(path, head, size)
             self.commit(0)
-        self._rows = np.memmap(path, dtype=dtype, mode="r+", offset=len(header), shape=(count, dim))
+        self._dtype, self._offset, self._row_bytes = np.dtype(dtype), len(head), dim * np.dtype(dtype).itemsize
+        self._file = path.open("r+b", buffering=0)  # not a memory map: its pages would stay resident
 
     def write(self, start: int, vectors: np.ndarray) -> None:
         """Put rows at start, start + 1, ...; they are safe after the next `commit`."""
-        self._rows[start : start + len(vectors)] = vectors
+        content = memoryview(np.ascontiguousarray(vectors, self._dtype).view(np.uint8).reshape(-1).data)
+        self._file.seek(self._offset + start * self._row_bytes)
+        while content:
+            content = content[self._file.write(content) :]
 
     def commit(self, done: int) -> None:
         """Everything before row `done` reaches the disk before the journal says so."""
         if done:
-            self._rows.flush()
+            os.fsync(self._file.fileno())
         write_json(self._journal, {"plan": self._plan, "done": done})
         self.done = done
 
@@ -62,17 +66,17 @@ def drop_journal(path: Path) -> None:
 
 def open_vectors(path: Path, count: int, dim: int, dtype: str) -> np.ndarray:
     """The rows of a whole file, memory-mapped [count, dim]; ValueError if the file does not hold exactly them."""
-    header = _header(count, dim, dtype)
-    expected = len(header) + count * dim * np.dtype(dtype).itemsize
+    head = header(count, dim, dtype)
+    expected = len(head) + count * dim * np.dtype(dtype).itemsize
     size = path.stat().st_size
     with path.open("rb") as file:
-        found = file.read(len(header))
-    if size != expected or found != header:
+        found = file.read(len(head))
+    if size != expected or found != head:
         raise ValueError(f"{path}: {size} bytes do not hold {count} {dtype} vectors of {dim}: build the index again")
-    return np.memmap(path, dtype=dtype, mode="r", offset=len(header), shape=(count, dim))
+    return np.memmap(path, dtype=dtype, mode="r", offset=len(head), shape=(count, dim))
 
 
-def _header(count: int, dim: int, dtype: str) -> bytes:
+def header(count: int, dim: int, dtype: str) -> bytes:
     """What FAISS puts before the rows, learnt from an index of one row and set to `count` rows."""
     import faiss
 
@@ -84,16 +88,16 @@ def _header(count: int, dim: int, dtype: str) -> bytes:
         index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index.add(np.zeros((1, dim), np.float32))
     row_bytes = dim * np.dtype(dtype).itemsize
-    header = bytearray(faiss.serialize_index(index).tobytes()[:-row_bytes])
-    entries = int.from_bytes(header[-8:], "little")
+    head = bytearray(faiss.serialize_index(index).tobytes()[:-row_bytes])
+    entries = int.from_bytes(head[-8:], "little")
     assert entries in (dim, row_bytes), "FAISS writes the length of the rows in front of them"
-    assert int.from_bytes(header[COUNT_AT], "little") == 1, "FAISS writes the number of rows at a fixed place"
-    header[COUNT_AT] = count.to_bytes(8, "little")
-    header[-8:] = (count * entries).to_bytes(8, "little")
-    return bytes(header)
+    assert int.from_bytes(head[COUNT_AT], "little") == 1, "FAISS writes the number of rows at a fixed place"
+    head[COUNT_AT] = count.to_bytes(8, "little")
+    head[-8:] = (count * entries).to_bytes(8, "little")
+    return bytes(head)
 
 
-def _claim(path: Path, header: bytes, size: int) -> None:
+def _claim(path: Path, head: bytes, size: int) -> None:
     """Make the file with its full size, so that a full disk shows now and not after hours."""
     free = shutil.disk_usage(path.parent).free
     with path.open("wb") as file:
@@ -107,4 +111,4 @@ def _claim(path: Path, header: bytes, size: int) -> None:
                     f"the vectors need {size / 1e6:.0f} MB, and {path.parent} has {free / 1e6:.0f} MB free",
                 ) from error
             raise
-        file.write(header)
+        file.write(head)

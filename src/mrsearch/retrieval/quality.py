@@ -1,0 +1,166 @@
+"""How good a study's retrievers are: recall against exact search, and how often an answer stands in the passages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from mrsearch.config.study import Study
+from mrsearch.retrieval.bow import words
+from mrsearch.retrieval.dense import EXACT, DenseSearcher
+from mrsearch.retrieval.indexes import open_searcher
+from mrsearch.retrieval.passages import PassageStore
+from mrsearch.retrieval.progress import Meter
+from mrsearch.retrieval.ranking import Ranking, Searcher
+
+log = logging.getLogger(__name__)
+DEPTHS = (1, 3, 5, 10, 20)
+BATCH = 64
+OVERALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One retriever on one benchmark: a share per depth, of `questions` questions."""
+
+    retriever: str
+    measure: str
+    """answer-hit (a gold answer stands in the first k passages) or recall (of the first k of exact search)."""
+    benchmark: str
+    questions: int
+    at: dict[int, float]
+
+
+Asked = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
+"""Per benchmark, questions with their gold answers."""
+
+
+def report(study: Study, corpus: Path, indexes: Path, asked: Asked, depths: Sequence[int] = DEPTHS) -> list[Row]:
+    """Rows for every retriever of the study whose index is there, per benchmark and over all questions."""
+    store = PassageStore(corpus)
+    rows: list[Row] = []
+    for name, config in study.retrieval.retrievers.items():
+        parts = config.of if config.kind == "hybrid" else (name,)
+        if not all((indexes / part).is_dir() for part in parts):
+            log.warning("retriever %s has no index in %s: left out", name, indexes)
+            continue
+        searcher = open_searcher(study, name, store, indexes)
+        found = {
+            benchmark: _rank(searcher, items, max(depths), f"{name}: {benchmark}") for benchmark, items in asked.items()
+        }
+        hits = {
+            benchmark: [_first_hit(store, r, answers) for r, (_, answers) in zip(found[benchmark], items, strict=True)]
+            for benchmark, items in asked.items()
+        }
+        rows += _rows(
+            name,
+            "answer-hit",
+            {b: [[first <= k for k in depths] for first in firsts] for b, firsts in hits.items()},
+            depths,
+        )
+        if config.kind == "dense" and config.index not in EXACT:
+            assert isinstance(searcher, DenseSearcher)
+            exact = {
+                b: _rank(searcher.exact(), items, max(depths), f"{name}, exact: {b}") for b, items in asked.items()
+            }
+            rows += _rows(
+                name,
+                "recall",
+                {b: [_recalls(a, e, depths) for a, e in zip(found[b], exact[b], strict=True)] for b in asked},
+                depths,
+            )
+    return rows
+
+
+def read_questions(path: Path) -> list[tuple[str, list[str]]]:
+    """Questions with gold answers of a jsonl file in FlashRAG's schema or of a parquet file of this project."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path, columns=["question", "golden_answers"]).to_pylist()
+        return [(row["question"], list(row["golden_answers"])) for row in table]
+    rows = [orjson.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+    return [(row["question"], list(row["golden_answers"])) for row in rows]
+
+
+def write_report(rows: Sequence[Row], out: Path) -> None:
+    """Write the table to `out`: Markdown for a name ending in .md, CSV otherwise."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    part.write_text(as_markdown(rows) if out.suffix == ".md" else as_csv(rows), encoding="utf-8")
+    part.replace(out)
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table, shares in per cent."""
+    depths = list(rows[0].at) if rows else []
+    head = ["retriever", "measure", "benchmark", "questions", *(f"@{k}" for k in depths)]
+    lines = [head, ["---"] * len(head)]
+    lines += [
+        [r.retriever, r.measure, r.benchmark, str(r.questions), *(f"{100 * r.at[k]:.1f}" for k in depths)] for r in rows
+    ]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """The rows as CSV, shares between 0 and 1."""
+    depths = list(rows[0].at) if rows else []
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["retriever", "measure", "benchmark", "questions", *(f"at_{k}" for k in depths)])
+    for row in rows:
+        writer.writerow(
+            [row.retriever, row.measure, row.benchmark, row.questions, *(f"{row.at[k]:.6f}" for k in depths)]
+        )
+    return out.getvalue()
+
+
+def has_answer(text: str, answers: Sequence[str]) -> bool:
+    """Whether the words of an answer stand in the text, in order and without gap (as DPR counts hits)."""
+    joined = f" {' '.join(words(text))} "
+    return any(f" {' '.join(words(answer))} " in joined for answer in answers if words(answer))
+
+
+def _rank(searcher: Searcher, items: Sequence[tuple[str, Sequence[str]]], depth: int, what: str) -> list[Ranking]:
+    rankings: list[Ranking] = []
+    with Meter(what, len(items)) as meter:
+        for start in range(0, len(items), BATCH):
+            batch = [question for question, _ in items[start : start + BATCH]]
+            rankings += searcher.search(batch, depth)
+            meter.advance(len(batch))
+    return rankings
+
+
+def _first_hit(store: PassageStore, ranking: Ranking, answers: Sequence[str]) -> float:
+    """Rank of the first passage that holds an answer, counted from 1; infinity if none does."""
+    for rank, position in enumerate(ranking.positions, 1):
+        passage = store[position]
+        if has_answer(f"{passage.title}\n{passage.text}", answers):
+            return rank
+    return float("inf")
+
+
+def _recalls(found: Ranking, exact: Ranking, depths: Sequence[int]) -> list[float]:
+    return [len(set(found.positions[:k]) & set(exact.positions[:k])) / max(1, len(exact.positions[:k])) for k in depths]
+
+
+def _rows(
+    retriever: str, measure: str, values: Mapping[str, Sequence[Sequence[float]]], depths: Sequence[int]
+) -> list[Row]:
+    together = {**values, OVERALL: [value for items in values.values() for value in items]}
+    return [
+        Row(
+            retriever,
+            measure,
+            benchmark,
+            len(items),
+            {k: sum(item[n] for item in items) / max(1, len(items)) for n, k in enumerate(depths)},
+        )
+        for benchmark, items in together.items()
+    ]

@@ -1,0 +1,100 @@
+import pytest
+
+from mrsearch.config import load_run, load_study
+from mrsearch.retrieval.footprint import describe, needs, problems
+from mrsearch.retrieval.indexes import build_index
+from mrsearch.retrieval.passages import build_store
+from mrsearch.retrieval.quality import as_csv, as_markdown, has_answer, read_questions, report
+
+WIKI_18 = 21_015_324
+
+
+def study(**retrievers):
+    retrievers = retrievers or {"dense": {"kind": "dense", "encoder": {"kind": "bow"}}}
+    use = next(iter(retrievers))
+    return load_study(
+        load_run({"study": "demo", "overrides": {"retrieval.retrievers": retrievers, "retrieval.use": use}})
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "answers", "found"),
+    [
+        ("Born in New York City.", ["new york"], True),
+        ("Born in New  York-City.", ["York City"], True),
+        ("The newer Yorkers", ["New York"], False),
+        ("He was 22", ["2"], False),
+        ("anything", [""], False),
+        ("anything", ["...", "Any", "ANYTHING!"], True),
+        ("Malmö", ["Malmö"], True),
+    ],
+)
+def test_answers_count_as_whole_words_in_order(text, answers, found):
+    assert has_answer(text, answers) is found
+
+
+def test_report_of_hits_and_recall(tmp_path):
+    both = study(
+        dense={"kind": "dense", "encoder": {"kind": "bow"}},
+        cells={"kind": "dense", "encoder": {"kind": "bow"}, "index": "ivf_sq8", "nlist": 2, "nprobe": 1},
+        unbuilt={"kind": "lexical"},
+    )
+    build_store(((str(n), f"N{n}", f"N{n} likes v{n % 7} x{n}") for n in range(200)), tmp_path / "corpus")
+    for name in ("dense", "cells"):
+        build_index(both, name, tmp_path / "corpus", tmp_path / "indexes" / name)
+    asked = {"first": [(f"what does N{n} like", [f"v{n % 7}"]) for n in range(20)], "second": [("N3", ["nowhere"])]}
+    rows = report(both, tmp_path / "corpus", tmp_path / "indexes", asked, depths=(1, 3))
+    table = {(row.retriever, row.measure, row.benchmark): row for row in rows}
+    assert table["dense", "answer-hit", "first"].at == {1: 1.0, 3: 1.0}
+    assert table["dense", "answer-hit", "second"].at == {1: 0.0, 3: 0.0}
+    assert table["dense", "answer-hit", "all"].at[1] == pytest.approx(20 / 21)
+    assert 0.3 < table["cells", "recall", "all"].at[1] <= 1.0
+    assert ("dense", "recall", "all") not in table and not [row for row in rows if row.retriever == "unbuilt"]
+    assert as_markdown(rows).splitlines()[2] == "| dense | answer-hit | first | 20 | 100.0 | 100.0 |"
+    assert as_csv(rows).splitlines()[:2] == [
+        "retriever,measure,benchmark,questions,at_1,at_3",
+        "dense,answer-hit,first,20,1.000000,1.000000",
+    ]
+
+
+def test_reads_questions_of_both_forms(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "question": "q?", "golden_answers": ["a", "b"]}\n')
+    pq.write_table(pa.table({"question": ["q?"], "golden_answers": [["a", "b"]], "id": ["1"]}), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.parquet"):
+        assert read_questions(tmp_path / name) == [("q?", ["a", "b"])]
+
+
+def dense(index, **options):
+    return {"kind": "dense", "encoder": {"kind": "hub", "path": "e5", "revision": "f" * 40}, "index": index, **options}
+
+
+def test_footprint_of_wiki_18():
+    chosen = study(
+        flat=dense("flat"),
+        torch=dense("torch"),
+        cells=dense("ivf_sq8"),
+        bm25={"kind": "lexical"},
+        both={"kind": "hybrid", "of": ["torch", "bm25"]},
+    )
+    flat, on_cpu = needs(chosen, "flat", WIKI_18, 768), needs(chosen, "torch", WIKI_18, 768)
+    on_gpu, cells = needs(chosen, "torch", WIKI_18, 768, gpus=1), needs(chosen, "cells", WIKI_18, 768)
+    assert flat.disk == flat.mapped == pytest.approx(64.6e9, rel=0.01)
+    assert on_cpu.serve_memory - on_gpu.serve_memory == on_cpu.disk == pytest.approx(32.3e9, rel=0.01)
+    assert 32.3e9 < on_gpu.gpu < 40e9 and flat.build_memory < 2e9
+    assert cells.build_memory == pytest.approx(18.4e9, rel=0.02)
+    assert needs(chosen, "both", WIKI_18, 768).serve_memory > on_cpu.serve_memory
+    assert "disk 64.6 GB" in describe(flat)
+    with pytest.raises(ValueError, match="dimension of encoder e5 is unknown"):
+        needs(chosen, "flat", WIKI_18)
+    assert needs(study(small={"kind": "dense", "encoder": {"kind": "minilm"}}), "small", 1000).disk == 1000 * 384 * 4
+
+
+def test_problems_name_what_is_short(tmp_path):
+    chosen = study(torch=dense("torch"), small=dense("flat"))
+    short = problems(needs(chosen, "torch", 10**12, 768), tmp_path / "not" / "yet")
+    assert len(short) == 2
+    assert short[0].startswith("the index needs 1536000.0 GB of disk") and short[1].startswith("serving needs")
+    assert problems(needs(chosen, "small", 1000, 768), tmp_path) == []
