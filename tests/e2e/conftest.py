@@ -51,9 +51,9 @@ class Project:
             pytest.fail(f"still running after {PATIENCE_SECONDS} s: {output[-SHOWN:]}")
         return process.returncode, output
 
-    def planned(self, config: list[str]) -> dict[str, int]:
+    def planned(self, config: list[str], *targets: str) -> dict[str, int]:
         """Jobs per rule that a run would start now."""
-        _, _, statistics = self.snakemake("-n", config=config).rpartition("Job stats:")
+        _, _, statistics = self.snakemake("-n", *targets, config=config).rpartition("Job stats:")
         table = statistics.partition("\n\n")[0]
         return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 

@@ -102,6 +102,10 @@ def test_a_changed_training_keeps_the_warm_start(ran: Project) -> None:
     assert (planned["train"], planned["evaluate"]) == (1, 1)
 
 
+def test_another_place_for_the_jobs_reruns_nothing(ran: Project) -> None:
+    assert ran.planned([*place("results"), "scheduler=slurm"]) == {}
+
+
 def test_the_report_is_one_page_with_tables_and_figures(ran: Project) -> None:
     ran.snakemake("--report", "report.html", config=place("results"))
     page = (ran.folder / "report.html").read_text()

@@ -59,7 +59,7 @@ def test_a_missing_record_starts_the_retriever_once_more(ran: Project, layout: L
     record = ran.folder / layout.record_files("tiny", "rag", 0)[0]
     kept = record.read_bytes()
     record.unlink()
-    planned = ran.planned(CONFIG)
+    planned = ran.planned(CONFIG, "evaluations")
     record.write_bytes(kept)
     assert (planned["retriever"], planned["evaluate"]) == (1, 1)
     assert "index" not in planned
@@ -70,7 +70,7 @@ def test_the_retriever_is_stopped_after_a_failure(ran: Project, layout: Layout) 
     weights = ran.folder / layout.base("tiny") / "model.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(b"no weights")
-    code, output = ran.attempt(config=CONFIG)
+    code, output = ran.attempt("--rerun-incomplete", "evaluations", config=CONFIG)
     weights.write_bytes(kept)
     assert code != 0
     assert "Retrieval server: minilm" in output
