@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from mrsearch.evaluation import statistics
 
 
-def make_interval(values_SQ: np.ndarray, rates: bool = False, samples: int = 400) -> tuple[float, float]:
+def make_interval(values_SQ: np.ndarray, rates: bool = False, samples: int = 300) -> tuple[float, float]:
     weights_RQ = statistics.question_weights(samples, values_SQ.shape[1], 0, "coverage")
     low, high = statistics.interval(statistics.resample(values_SQ[..., None], weights_RQ), 0.95, np.array([rates]))
     return float(low[0]), float(high[0])
 
 
-def coverage(draw, truth: float, trials: int = 300) -> float:
+def coverage(draw, truth: float, trials: int = 200) -> float:
     rng = np.random.default_rng(1)
     inside = 0
     for _ in range(trials):
@@ -26,9 +26,9 @@ def coverage(draw, truth: float, trials: int = 300) -> float:
 
 
 def test_interval_covers_over_questions():
-    """One seed: 0.95 nominal; 300 trials leave a standard error of 0.013."""
+    """One seed: 0.95 nominal; 200 trials leave a standard error of 0.015."""
     found = coverage(lambda rng: (rng.random((1, 120)) < 0.4).astype(float), truth=0.4)
-    assert 0.915 <= found <= 0.985
+    assert 0.91 <= found <= 0.985
 
 
 def test_interval_covers_when_answers_of_a_question_agree_across_seeds():
@@ -39,7 +39,7 @@ def test_interval_covers_when_answers_of_a_question_agree_across_seeds():
         return (rng.random((3, 120)) < chance_Q).astype(float)
 
     found = coverage(draw, truth=0.5)
-    assert 0.915 <= found <= 0.99
+    assert 0.91 <= found <= 0.99
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.03, 0.1])
@@ -51,12 +51,12 @@ def test_interval_covers_over_seeds(spread: float):
         return (rng.random((3, 120)) < np.clip(ability_S1 + rng.normal(0, 0.2, size=120), 0, 1)).astype(float)
 
     found = coverage(draw, truth=0.5)
-    assert 0.915 <= found <= 0.999
+    assert 0.91 <= found <= 0.999
 
 
 def test_relative_improvement_covers():
     rng = np.random.default_rng(2)
-    inside, trials = 0, 300
+    inside, trials = 0, 200
     for _ in range(trials):
         hard_Q = rng.normal(0, 0.15, size=150)
         ours_SQ, theirs_SQ = (
@@ -65,7 +65,7 @@ def test_relative_improvement_covers():
         value, low, high = improvement(ours_SQ, theirs_SQ)
         inside += low <= 0.5 <= high
         assert low <= value <= high
-    assert 0.915 <= inside / trials <= 0.985
+    assert 0.91 <= inside / trials <= 0.985
 
 
 def improvement(ours_SQ: np.ndarray, theirs_SQ: np.ndarray) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,33 +18,24 @@ if TYPE_CHECKING:
 
 def corrected_and_corrupted(rows: Metrics, out: Path) -> None:
     """Draw the share of questions corrected (up) and corrupted (down) in each later episode, per model and decoding."""
-    import matplotlib.pyplot as plt
     from matplotlib.patches import Patch
 
     study = rows.study
     methods = [method for method, settings in study.methods.items() if settings.episodes > 1]
     data = _data(rows, methods)
     looks = style.look(study)
-    decodings = rows.decodings
-    width = style.COLUMN if len(decodings) > 1 else 0.75 * style.COLUMN
-    height = 0.5 + 1.6 * len(study.models) + 0.14 * (len(methods) + 1)
-    shape = len(study.models), len(decodings)
-    figure, panels = plt.subplots(*shape, figsize=(width, height), sharex=True, sharey=True, squeeze=False)
-    for row, model in zip(panels, study.models, strict=True):
-        for axes, decoding in zip(row, decodings, strict=True):
-            _panel(axes, data[(data.model == model) & (data.decoding == decoding)], methods, looks)
-            axes.set_title(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
-        row[0].set_ylabel("Share of questions (%)")
-    for axes in panels[-1]:
-        axes.set_xlabel("Episode")
-    ends = [abs(end) for end in panels[0, 0].get_ylim()]
-    panels[0, 0].set_ylim(-1.2 * max(ends[0], 4), 1.2 * max(ends[1], 4))
+    figure, panels = style.grid(rows, "Episode", "Share of questions (%)", math.ceil(len(methods) / 2))
+    for axes, model, decoding in panels:
+        _panel(axes, data[(data.model == model) & (data.decoding == decoding)], methods, looks)
+    first = panels[0][0]
+    down, up = (max(4.0, abs(end)) for end in first.get_ylim())
+    first.set_ylim(-1.2 * down, 1.2 * up)
     if methods:
         handles = [
             Patch(fc=looks[method]["color"], hatch=_hatch(index), ec="white", label=method_label(study, method))
             for index, method in enumerate(methods)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, columnspacing=1.2)
+        style.legend_below(figure, handles=handles)
     else:
         figure.suptitle("No method of this study has a second episode", fontsize=7)
     style.save(figure, data, out, "changes")

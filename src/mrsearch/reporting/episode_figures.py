@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,29 +17,16 @@ if TYPE_CHECKING:
 
 def em_by_episode(rows: Metrics, out: Path) -> None:
     """Draw the mean EM of each episode, a panel per model and decoding; methods of one episode are level lines."""
-    import matplotlib.pyplot as plt
-
     study = rows.study
     chosen = [name for name in study.methods if study.methods[name].episodes > 1 or name in learned(study)]
     methods = chosen or list(study.methods)
     data = _data(rows, methods)
     looks = style.look(study)
-    decodings = rows.decodings
-    shape = len(study.models), len(decodings)
-    width = style.COLUMN if len(decodings) > 1 else 0.75 * style.COLUMN
-    height = 0.35 + 1.75 * len(study.models) + 0.12 * len(methods)
-    figure, panels = plt.subplots(*shape, figsize=(width, height), sharey=True, sharex=True, squeeze=False)
-    panels[0, 0].set_ylim(0, min(102.0, max(10.0, float(data.high.max()) * 100 + 4)))
-    for row, model in zip(panels, study.models, strict=True):
-        for axes, decoding in zip(row, decodings, strict=True):
-            of_panel = data[(data.model == model) & (data.decoding == decoding)]
-            _panel(rows, axes, of_panel, methods, looks)
-            axes.set_title(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
-        row[0].set_ylabel("Mean EM (%)")
-    for axes in panels[-1]:
-        axes.set_xlabel("Episode")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
+    figure, panels = style.grid(rows, "Episode", "Mean EM (%)", math.ceil(len(methods) / 2))
+    panels[0][0].set_ylim(0, min(102.0, max(10.0, float(data.high.max()) * 100 + 4)))
+    for axes, model, decoding in panels:
+        _panel(rows, axes, data[(data.model == model) & (data.decoding == decoding)], methods, looks)
+    style.legend_below(figure)
     style.save(figure, data, out, "episodes")
 
 

@@ -21,8 +21,8 @@ def write_figures(study: Study, metrics: Path, models_dir: Path, out: Path) -> N
     """
     rows = Metrics(study, metrics)
     with style.styled():
+        training_curves(study, models_dir, out)
         relative_improvement(rows, out)
         em_by_episode(rows, out)
         corrected_and_corrupted(rows, out)
         accuracy_against_tokens(rows, out)
-        training_curves(study, models_dir, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,27 +17,15 @@ if TYPE_CHECKING:
 
 def accuracy_against_tokens(rows: Metrics, out: Path) -> None:
     """Draw mean EM against mean generated tokens, a point per method; a line joins what no other method beats."""
-    import matplotlib.pyplot as plt
-
     study = rows.study
     data = _data(rows)
     looks = style.look(study)
-    decodings = rows.decodings
-    width = style.COLUMN if len(decodings) > 1 else 0.75 * style.COLUMN
-    height = 0.4 + 1.75 * len(study.models) + 0.13 * len(study.methods)
-    shape = len(study.models), len(decodings)
-    figure, panels = plt.subplots(*shape, figsize=(width, height), sharex=True, sharey=True, squeeze=False)
-    for row, model in zip(panels, study.models, strict=True):
-        for axes, decoding in zip(row, decodings, strict=True):
-            _panel(rows, axes, data[(data.model == model) & (data.decoding == decoding)], looks)
-            axes.set_title(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
-        row[0].set_ylabel("Mean EM (%)")
-    panels[0, 0].set_ylim(bottom=0)
-    panels[0, 0].set_xlim(left=0)
-    for axes in panels[-1]:
-        axes.set_xlabel("Generated tokens")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, columnspacing=1.2)
+    figure, panels = style.grid(rows, "Generated tokens", "Mean EM (%)", math.ceil(len(study.methods) / 2))
+    for axes, model, decoding in panels:
+        _panel(rows, axes, data[(data.model == model) & (data.decoding == decoding)], looks)
+    panels[0][0].set_ylim(bottom=0)
+    panels[0][0].set_xlim(left=0)
+    style.legend_below(figure)
     style.save(figure, data, out, "pareto")
 
 

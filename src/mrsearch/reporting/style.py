@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
-from mrsearch.reporting.frame import learned
+from mrsearch.reporting.frame import Metrics, learned
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMN = 3.35
@@ -84,6 +86,40 @@ def look(study: Study) -> dict[str, dict[str, Any]]:
     }
 
 
+def grid(rows: Metrics, x_label: str, y_label: str, legend_rows: int) -> tuple[Figure, list[tuple[Axes, str, str]]]:
+    """A figure of column width with a titled panel per model and decoding, and (axes, model, decoding) of each.
+
+    Panels share their axes; two stand side by side, and `legend_rows` lines are left for a legend below.
+    """
+    import matplotlib.pyplot as plt
+
+    models = list(rows.study.models)
+    places = [(model, decoding) for model in models for decoding in rows.decodings]
+    columns = min(2, len(places))
+    shape = math.ceil(len(places) / columns), columns
+    size = (COLUMN, 0.35 + 1.75 * shape[0] + 0.15 * legend_rows)
+    figure, panels = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
+    named = []
+    for axes, (model, decoding) in zip(panels.flat, places, strict=False):
+        words = [model] * (len(models) > 1) + [decoding] * (len(rows.decodings) > 1)
+        axes.set_title(", ".join(words) or decoding)
+        named.append((axes, model, decoding))
+    for axes in panels.flat[len(places) :]:
+        axes.set_visible(False)
+    for axes in panels[-1]:
+        axes.set_xlabel(x_label)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(y_label)
+    return figure, named
+
+
+def legend_below(figure: Figure, **arguments: Any) -> None:
+    """A legend in two columns under the panels; by default of what the first panel shows."""
+    if not arguments:
+        arguments["handles"], arguments["labels"] = figure.axes[0].get_legend_handles_labels()
+    figure.legend(**arguments, loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
+
+
 def save(figure: Figure, data: pd.DataFrame, out: Path, name: str) -> None:
     """Write name.{pdf,svg,png} and name.csv with what was drawn; no dates, so equal data give equal bytes."""
     import matplotlib.pyplot as plt
@@ -94,6 +130,8 @@ def save(figure: Figure, data: pd.DataFrame, out: Path, name: str) -> None:
         "svg": {"Date": None, "Creator": "mrsearch"},
         "png": {"Software": None},
     }
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found once, not once a format
     for kind, fields in metadata.items():
         part = out / f"{name}.{kind}.part"
         figure.savefig(part, format=kind, metadata=fields)

@@ -14,12 +14,13 @@ from mrsearch.reporting.frame import method_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PANELS = {
-    "em": "EM of the last episode (%)",
+    "em": "EM, last episode (%)",
     "searches": "Searches",
     "generated_tokens": "Generated tokens",
-    "nll": "Negative log-likelihood",
+    "nll": "NLL (nats per token)",
 }
 """What the log's keys are called; searches and tokens are means per meta-episode."""
 SMOOTHING = 5
@@ -31,29 +32,44 @@ def training_curves(study: Study, models_dir: Path, out: Path) -> None:
 
     Raises ValueError when a trained method lacks its log, or the log a value.
     """
-    import matplotlib.pyplot as plt
-
     methods = [name for name, method in study.methods.items() if method.train and method.train.algorithm != "sft"]
     data = read_logs(study, methods, models_dir)
     looks = style.look(study)
-    rows = len(study.models)
-    figure, panels = plt.subplots(2 * rows, 2, figsize=(style.COLUMN, 0.4 + rows * 2.9), sharex=True, squeeze=False)
-    for index, model in enumerate(study.models):
-        axes_of_model = panels[2 * index : 2 * index + 2].ravel()
-        for axes, (key, title) in zip(axes_of_model, PANELS.items(), strict=True):
-            axes.set_title(f"{model}: {title}" if rows > 1 else title)
-            for method in methods:
-                of_method = data[(data.model == model) & (data.method == method)]
-                _curve(axes, of_method, key, method_label(study, method), looks[method])
-            axes.set_ylim(bottom=0)
-    for axes in panels[-1]:
-        axes.set_xlabel("Training step")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    if not methods:
-        figure.suptitle("No method of this study is trained by reinforcement", fontsize=7)
+    figure, panels = _panels(list(study.models))
+    for (model, key), axes in panels.items():
+        for method in methods:
+            of_method = data[(data.model == model) & (data.method == method)]
+            _curve(axes, of_method, key, method_label(study, method), looks[method])
+        axes.set_ylim(bottom=0)
+    if methods:
+        style.legend_below(figure)
     else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
+        figure.suptitle("No method of this study is trained by reinforcement", fontsize=7)
     style.save(figure, data, out, "training")
+
+
+def _panels(models: list[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """A square of panels for one model; for several a column each, with what is measured at the left."""
+    import matplotlib.pyplot as plt
+
+    if len(models) == 1:
+        figure, grid = plt.subplots(2, 2, figsize=(style.COLUMN, 3.3), sharex=True)
+        panels = {(models[0], key): axes for key, axes in zip(PANELS, grid.flat, strict=True)}
+        for (_, key), axes in panels.items():
+            axes.set_title(PANELS[key])
+    else:
+        size = (style.COLUMN * max(1.0, len(models) / 2), 5.6)
+        figure, grid = plt.subplots(len(PANELS), len(models), figsize=size, sharex=True, sharey="row")
+        panels = {
+            (model, key): grid[row, column] for row, key in enumerate(PANELS) for column, model in enumerate(models)
+        }
+        for axes, model in zip(grid[0], models, strict=True):
+            axes.set_title(model)
+        for axes, label in zip(grid[:, 0], PANELS.values(), strict=True):
+            axes.set_ylabel(label)
+    for axes in grid[-1]:
+        axes.set_xlabel("Training step")
+    return figure, panels
 
 
 def read_logs(study: Study, methods: list[str], models_dir: Path) -> pd.DataFrame:
