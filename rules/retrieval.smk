@@ -47,7 +47,8 @@ rule retriever:
         indexes=lambda wildcards: str(LAYOUT.indexes),
         placement=untracked(ASKED.placement),
     message:
-        "Retrieval server: {wildcards.retriever}"
+        "Retrieval server: {wildcards.retriever} (partition {resources.partition}: {resources.gpus_per_node} GPUs,"
+        " {resources.cpus} cores, {resources.mem_mb} MB)"
     shell:
         "mrsearch retriever start --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
         " {params.placement:q} {output:q} > {log:q} 2>&1"

@@ -84,7 +84,9 @@ rule train:
         scratch=lambda wildcards: str(scratch_folder(wildcards)),
         placement=untracked(ASKED.placement),
     message:
-        "Training: {wildcards.method} on {wildcards.model}, seed {wildcards.seed}"
+        "Training: {wildcards.method} on {wildcards.model}, seed {wildcards.seed} (partition {resources.partition}:"
+        " {resources.nodes} nodes x {resources.gpus_per_node} GPUs, {resources.cpus} cores, {resources.mem_mb} MB,"
+        " {resources.runtime} min)"
     shell:
         "mrsearch train --study {params.study:q} --model {wildcards.model} --method {wildcards.method}"
         " --seed {wildcards.seed} --start {input.start:q} --questions {input.questions:q} --corpus {input.corpus:q}"

@@ -94,6 +94,7 @@ class Task:
         if child is not None and child.poll() is None:
             graceful = self.spec.graceful
             child.send_signal(signal.SIGUSR2 if graceful else signal.SIGTERM)
+            child.send_signal(signal.SIGCONT)  # a suspended command must wake up to stop
             for seconds, harder in ((self.spec.stop_seconds, signal.SIGTERM), (KILL_SECONDS, signal.SIGKILL)):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(seconds)

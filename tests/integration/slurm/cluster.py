@@ -175,8 +175,8 @@ class TestCluster:
         (self.root / "etc" / "gres.conf").write_text("\n".join(gres) + "\n")
         (self.root / "etc" / "cgroup.conf").write_text("CgroupAutomount=no\nConstrainCores=no\nConstrainDevices=no\n")
         # Snakemake's job step removes SLURM_CONF from the environment of its srun; PATH stays.
-        shim = self.root / "bin" / "srun"
-        shim.write_text(f'#!/bin/sh\nexport SLURM_CONF="{self.config}"\nexec "{shutil.which("srun")}" "$@"\n')
+        shim, srun = self.root / "bin" / "srun", Path(shutil.which("sbatch") or "/usr/bin/sbatch").parent / "srun"
+        shim.write_text(f'#!/bin/sh\nexport SLURM_CONF="{self.config}"\nexec "{srun}" "$@"\n')
         shim.chmod(0o755)
 
     def _devices(self, node: str) -> str:
