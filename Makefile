@@ -24,7 +24,7 @@ export TORCH_PIP_ARGS PYTHON
 help:
 	@sed -n 's/^#   //p' Makefile
 
-$(INSTALLED): envs/install.sh envs/torch-cpu.lock.txt envs/cpu.lock.txt pyproject.toml
+$(INSTALLED): envs/install.sh envs/build.lock.txt envs/torch-cpu.lock.txt envs/cpu.lock.txt pyproject.toml
 	@envs/install.sh .venv
 	@touch $@
 
@@ -52,6 +52,8 @@ lint: $(INSTALLED)
 config: $(INSTALLED)
 	@$(BIN)/mrsearch config generate
 
+COMPILE = $(UV) pip compile --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+  --no-emit-find-links --quiet
 lock:
-	@$(UV) pip compile envs/cpu.in --python-version 3.11 --override envs/elsewhere.txt --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --quiet --output-file envs/cpu.lock.txt
+	@$(COMPILE) envs/build.in --output-file envs/build.lock.txt
+	@$(COMPILE) envs/cpu.in --constraint envs/build.lock.txt --override envs/elsewhere.txt --output-file envs/cpu.lock.txt

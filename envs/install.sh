@@ -42,5 +42,6 @@ if ! pip --require-hashes ${TORCH_PIP_ARGS:-} -r envs/torch-cpu.lock.txt; then
   exit 1
 fi
 say "Installing the other packages"
-pip --require-hashes -r envs/cpu.lock.txt
+pip --require-hashes -r envs/build.lock.txt
+pip --require-hashes --no-build-isolation --use-pep517 -r envs/cpu.lock.txt
 pip --no-build-isolation --editable .
