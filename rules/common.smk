@@ -138,10 +138,10 @@ def start_folder(wildcards):
 
 
 def report_files(wildcards=None):
-    """Tables and figures."""
+    """Tables, figures and the viewer."""
     tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in TABLES for kind in TABLE_KINDS]
     figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in FIGURES for kind in FIGURE_KINDS]
-    return [*tables, *figures]
+    return [*tables, *figures, LAYOUT.root / "viewer"]
 
 
 def scratch_folder(wildcards):

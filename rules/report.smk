@@ -90,3 +90,25 @@ rule figures:
     shell:
         "mrsearch report figures --study {params.study:q} --metrics {input.metrics:q} --models {params.models:q}"
         " --out {params.out:q} 2> {log:q}"
+
+
+rule viewer:
+    input:
+        record_files(),
+    output:
+        directory(LAYOUT.root / "viewer"),
+    log:
+        LAYOUT.log("report/viewer"),
+    conda:
+        "../envs/cpu.yaml"
+    threads: ASKED.stage("report").threads
+    resources:
+        **ASKED.of("report"),
+    params:
+        study=STUDY_FILE,
+        settings=stages.report(STUDY),
+        records=lambda wildcards: str(LAYOUT.root / "eval"),
+    message:
+        "Viewer"
+    shell:
+        "mrsearch report viewer --study {params.study:q} --records {params.records:q} --out {output:q} 2> {log:q}"

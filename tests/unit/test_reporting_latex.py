@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from debian import need
 
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting.tables import write_tables
 
 
-@pytest.mark.skipif(
-    shutil.which("pdflatex") is None, reason="pdflatex is not installed (Debian: texlive-latex-recommended)"
-)
+@pytest.mark.integration
 def test_latex_compiles(small_study: Study, make_records: Callable[..., Path], tmp_path: Path):
+    latex = need("pdflatex", "texlive-latex-recommended")
     raw = small_study.model_dump()
     raw["methods"]["direct"]["label"] = r"50 % \& _more_ {of} $it$ #1 ~ ^ <x> 100→0 γ"
     raw["models"] = {"qwen2.5-7b": raw["models"]["tiny"]}
@@ -32,7 +31,7 @@ def test_latex_compiles(small_study: Study, make_records: Callable[..., Path], t
     preamble = "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n"
     preamble += "\\usepackage{booktabs}\n\\usepackage{graphicx}\n"
     (tmp_path / "paper.tex").write_text(f"{preamble}\\begin{{document}}\n{inputs}\n\\end{{document}}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    command = [latex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "Overfull \\hbox" not in done.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from debian import need
+from playwright.sync_api import sync_playwright
 
 from mrsearch.agent.ports import Hit, Passage
 from mrsearch.agent.records import ActionKind, Episode, StopReason, Turn, read_records, write_records
@@ -20,12 +21,7 @@ from mrsearch.config import Study
 from mrsearch.evaluation.scores import score_record
 from mrsearch.reporting.viewer import write_viewer
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)"),
-]
+pytestmark = pytest.mark.integration
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -42,8 +38,9 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+    chromium = need("chromium", "chromium")
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
         yield opened
         opened.close()
 

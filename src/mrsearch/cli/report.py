@@ -1,4 +1,4 @@
-"""`mrsearch report`: metrics, tables and figures."""
+"""`mrsearch report`: metrics, tables, figures and the viewer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from mrsearch.cli import options
 
-app = typer.Typer(no_args_is_help=True, help="Metrics, tables and figures.")
+app = typer.Typer(no_args_is_help=True, help="Metrics, tables, figures and the viewer.")
 
 
 @app.command()
@@ -47,6 +47,19 @@ def figures(
     from mrsearch.reporting.figures import write_figures
 
     write_figures(read_study(study), metrics, models, out)
+
+
+@app.command()
+def viewer(
+    study: options.Study,
+    records: Annotated[Path, typer.Option(help="Folder of the study's evaluations.")],
+    out: options.Out,
+) -> None:
+    """Write the page that browses the study's meta-episodes."""
+    from mrsearch.config import read_study
+    from mrsearch.reporting.viewer import write_viewer
+
+    write_viewer(read_study(study), records, out)
 
 
 @app.command()
