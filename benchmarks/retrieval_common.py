@@ -90,6 +90,7 @@ def prepare(work: Path, passages: int) -> tuple[Path, Path]:
 class Load:
     """What a round of load measured."""
 
+    count: int
     per_second: float
     p50: float
     p99: float
@@ -118,12 +119,18 @@ async def _load(url: str, clients: int, seconds: float, seed: int) -> Load:
 
     await asyncio.gather(*(client() for _ in range(clients)))
     elapsed = time.perf_counter() - begun
-    return Load(len(latencies) / elapsed, float(np.percentile(latencies, 50)), float(np.percentile(latencies, 99)))
+    return Load(
+        len(latencies),
+        len(latencies) / elapsed,
+        float(np.percentile(latencies, 50)),
+        float(np.percentile(latencies, 99)),
+    )
 
 
 async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict) -> dict:
     payload = json.dumps(body).encode()
-    head = f"POST /retrieve HTTP/1.1\r\nHost: l\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+    head = "POST /retrieve HTTP/1.1\r\nHost: l\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(payload)}\r\n\r\n"
     writer.write(head.encode() + payload)
     headers = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     assert headers.split()[1] == "200", headers

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 from retrieval_common import load, machine, made_up_index, prepare, study
 
 from mrsearch.retrieval import service
@@ -77,36 +78,47 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 32, 64])
+    parser.add_argument("--no-start-up", action="store_true", help="leave the start-up times out")
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"))
     arguments = parser.parse_args()
     print(f"{arguments.passages} passages, {machine()}")
     corpus, indexes = prepare(arguments.work, arguments.passages)
     for scan, dtype in OURS.values():
         made_up_index(study(scan, dtype), corpus, indexes / scan / "dense")
-    start_up(corpus, indexes, arguments.work, arguments.rounds)
+    if not arguments.no_start_up:
+        start_up(corpus, indexes, arguments.work, arguments.rounds)
 
     tokens = {name: arguments.work / f"serve-{n}.json" for n, name in enumerate(OURS)}
     url, peer = start_peer(corpus, indexes / "float32" / "dense" / VECTORS)
-    urls = {"peer": url}
+    urls, pids = {"peer": url}, {"peer": peer.pid}
     try:
         for name, token in tokens.items():
             urls[name], _ = start_ours(name, corpus, indexes, token)
+            pids[name] = int(read_endpoint(token).boot.partition("-")[0])
         for url in urls.values():
             load(url, 8, 2, seed=9999)
-        compare(urls, arguments)
+        compare(urls, pids, arguments)
     finally:
         peer.terminate()
         for token in tokens.values():
             service.stop(token)
 
 
-def compare(urls: dict[str, str], arguments: argparse.Namespace) -> None:
-    """Print medians and ratios of every number of clients."""
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    return sum(psutil.Process(pid).cpu_times()[:2])
+
+
+def compare(urls: dict[str, str], pids: dict[str, int], arguments: argparse.Namespace) -> None:
+    """Print medians and ratios of every number of clients. CPU time per query depends least on what else runs."""
     for clients in arguments.clients:
         rounds: dict[str, list] = {name: [] for name in urls}
+        cpu: dict[str, list[float]] = {name: [] for name in urls}
         for n in range(arguments.rounds):
             for name, url in urls.items():
+                before = cpu_seconds(pids[name])
                 rounds[name].append(load(url, clients, arguments.seconds, seed=1000 * clients + n))
+                cpu[name].append((cpu_seconds(pids[name]) - before) / rounds[name][-1].count)
         for name, loads in rounds.items():
             speed = [a.per_second / b.per_second for a, b in zip(loads, rounds["peer"], strict=True)]
             tail = [a.p99 / b.p99 for a, b in zip(loads, rounds["peer"], strict=True)]
@@ -114,7 +126,8 @@ def compare(urls: dict[str, str], arguments: argparse.Namespace) -> None:
                 f"{clients:3} clients  {name:22} {statistics.median(x.per_second for x in loads):7.1f} queries/s"
                 f"  p50 {1e3 * statistics.median(x.p50 for x in loads):7.1f} ms"
                 f"  p99 {1e3 * statistics.median(x.p99 for x in loads):7.1f} ms"
-                f"  | to peer: {statistics.median(speed):5.2f}x throughput, {statistics.median(tail):5.2f}x p99",
+                f"  | to peer: {statistics.median(speed):5.2f}x throughput, {statistics.median(tail):5.2f}x p99,"
+                f" {statistics.median(a / b for a, b in zip(cpu['peer'], cpu[name], strict=True)):5.2f}x queries per CPU s",
                 flush=True,
             )
 
