@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from mrsearch.agent.dialogue import Dialogue
-from mrsearch.agent.ports import Policy, SearchEngine, SearchError
+from mrsearch.agent.ports import DeadlineError, Policy, SearchEngine, SearchError
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason, Turn
 from mrsearch.agent.scoring import normalize
 from mrsearch.agent.spec import AgentSpec
@@ -81,7 +81,11 @@ async def run_episodes(
     for _ in range(spec.episodes):
         if not transcript.begin_episode():
             return transcript.close(StopReason.context_limit)
-        stop = episodes[-1].stop = await play()
+        try:
+            stop = episodes[-1].stop = await play()
+        except DeadlineError:
+            stop = episodes[-1].stop = StopReason.deadline
+            break
         full = stop is StopReason.context_limit and spec.context != "independent"
         if full or stop is StopReason.search_failed:
             break

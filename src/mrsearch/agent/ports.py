@@ -36,9 +36,13 @@ class Generation:
     finish: Finish
 
 
+class DeadlineError(TimeoutError):
+    """A question's time is over."""
+
+
 class Policy(Protocol):
     """Generates tokens. A generation ends with the token that completes the first `</search>` or `</answer>`, with the
-    end-of-turn token, or after `sampling.max_tokens`."""
+    end-of-turn token, or after `sampling.max_tokens`. Raises DeadlineError where the question's time is over."""
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation: ...
 

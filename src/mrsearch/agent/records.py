@@ -32,6 +32,8 @@ class StopReason(StrEnum):
     """The context was full; no later episode exists."""
     search_failed = "search_failed"
     """The search engine failed for good; no later episode exists."""
+    deadline = "deadline"
+    """The question's time was over; no later episode exists."""
     agreed = "agreed"
     """Of a meta-episode: its last answers agreed, so that no later episode was needed."""
 

@@ -53,7 +53,7 @@ def train(study: Study, model: str, method: str) -> str:
 
 def evaluate(study: Study, method: str) -> str:
     """For the evaluation of one method."""
-    return digest(_behaviour(study, method, "train"), study.evaluation, _protocol(study, method), _search(study))
+    return digest(_behaviour(study, method, "train"), _evaluation(study), _protocol(study, method), _search(study))
 
 
 def report(study: Study) -> str:
@@ -66,6 +66,12 @@ def _behaviour(study: Study, method: str, *others: str) -> dict[str, object]:
     """The method's keys that decide its numbers; options that it does not use are left out."""
     values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *others})
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}
+
+
+def _evaluation(study: Study) -> dict[str, object]:
+    """Decoding and concurrency, and the engine where it is not this process."""
+    own_process = study.evaluation.engine.kind == "torch"
+    return study.evaluation.model_dump(mode="json", exclude={"engine"} if own_process else None)
 
 
 def _protocol(study: Study, method: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ from mrsearch.config.methods import Method
 from mrsearch.config.models import LanguageModel
 from mrsearch.config.protocol import Decoding, Protocol
 from mrsearch.config.retrieval import Retrieval
+from mrsearch.config.serving import Engine
 from mrsearch.config.training import PolicyTraining, WarmStart
 
 
@@ -54,6 +55,8 @@ class Evaluation(Model):
     """Named ways of sampling; every method is evaluated under each."""
     concurrency: PositiveInt = 400
     """Meta-episodes that run at the same time."""
+    engine: Engine = Engine()
+    """Who generates tokens."""
 
 
 class Report(Model):
