@@ -24,13 +24,14 @@ from typing import Any
 import psutil
 
 from mrsearch.cluster.files import JobFiles, read_json, write_json
+from mrsearch.cluster.stopping import ATTEMPT, RANK, STOPPED, WORLD
 
 POLL_SECONDS = 0.2
 OWNER_SECONDS = 1.0
 """Time between two looks at who owns the run."""
 KILL_SECONDS = 20.0
 """Between SIGTERM and SIGKILL."""
-INTERRUPTED, GIVEN_UP = 75, 76
+INTERRUPTED, GIVEN_UP = STOPPED, STOPPED + 1
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Task:
         self.files = JobFiles(folder)
         self.spec = TaskSpec(**(read_json(self.files.task) or {}))
         environment = os.environ if slurm else {}
-        self.leader = environment.get("SLURM_PROCID", "0") == "0"
+        self._rank, self._world = environment.get("SLURM_PROCID", "0"), environment.get("SLURM_NTASKS", "1")
+        self.leader = self._rank == "0"
         """Only the first node's task writes."""
         self.restarts = int(environment.get("SLURM_RESTART_COUNT", "0"))
         self.job_id = environment.get("SLURM_JOB_ID") or f"{os.getpid()}-{psutil.Process().create_time():.2f}"
@@ -78,6 +80,7 @@ class Task:
                 stdout=log,
                 stderr=log,
                 process_group=0,
+                env=os.environ | {ATTEMPT: f"{self.job_id}-{self.restarts}", RANK: self._rank, WORLD: self._world},
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         status = self._wait(self._child)

@@ -16,6 +16,7 @@ from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.ports import SearchEngine
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question
 from mrsearch.agent.spec import AgentSpec
+from mrsearch.cluster.stopping import Stopped, StopRequest
 from mrsearch.config import Study
 from mrsearch.config.training import PolicyTraining
 from mrsearch.policy.torch_policy import TorchPolicy
@@ -55,6 +56,7 @@ class LocalTrainer:
             checkpoints.restore(checkpoint, policy.model, optimizer)
             step, counters = checkpoint.next_step, checkpoint.counters
         self.steps.resume_at(step)
+        stop = StopRequest(self.run_dir).listen()
         while step < config.steps and not _spent(config, counters):
             began = time.perf_counter()
             row = self._step(step, policy, dialogue, spec, optimizer, reference, counters)
@@ -62,8 +64,11 @@ class LocalTrainer:
                 {"step": step, **row, "total_tokens": counters["tokens"], "seconds": time.perf_counter() - began}
             )
             step += 1
-            if step % config.checkpoint_every == 0 or step == config.steps or _spent(config, counters):
+            stopping = stop.after(step)
+            if stopping or step % config.checkpoint_every == 0 or step == config.steps or _spent(config, counters):
                 checkpoints.save(self.run_dir, step, policy.model, optimizer, counters, config.checkpoints_kept)
+            if stopping:
+                raise Stopped
         export_model(policy.model, policy.tokenizer, out)
 
     def _step(

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from mrsearch.agent.ports import SearchEngine
+from mrsearch.cluster.stopping import Stopped, StopRequest
 from mrsearch.config import Study
 from mrsearch.config.training import WarmStart
 from mrsearch.policy.tokenizer import load_tokenizer
@@ -55,6 +56,7 @@ def warm_start(
         checkpoints.restore(checkpoint, model, optimizer)
         first = checkpoint.next_step
     steps.resume_at(first)
+    stop = StopRequest(run_dir).listen()
     for step in range(first, config.steps):
         began = time.perf_counter()
         tokens_BT, spoken_BT, real_BT = _batch(
@@ -62,8 +64,11 @@ def warm_start(
         )
         row = _train_step(model, optimizer, config, step, tokens_BT, spoken_BT, real_BT)
         steps.add({"step": step, **row, "seconds": time.perf_counter() - began})
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+        stopping = stop.after(step)
+        if stopping or (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             checkpoints.save(run_dir, step + 1, model, optimizer, {}, keep=1)
+        if stopping:
+            raise Stopped
     export_model(model, tokenizer, out)
 
 

@@ -1,0 +1,78 @@
+"""Inside a command: stop at a step when the job asks for it, all ranks at the same one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+ATTEMPT, RANK, WORLD = "MRSEARCH_ATTEMPT", "MRSEARCH_RANK", "MRSEARCH_WORLD"
+"""Environment that a task gives its command: which attempt of the job this is, and which of how many tasks."""
+STOPPED = 75
+"""Exit status of a command that stopped because it was asked to (EX_TEMPFAIL of sysexits.h)."""
+
+
+@dataclass
+class StopRequest:
+    """SIGUSR2 asks a command to stop at its next step, with a checkpoint.
+
+    Ranks must work in lockstep: none is more than one step ahead of another, as collective operations see to. The rank
+    that is asked first names the last step, in a file that all see; every rank stops after that one.
+    """
+
+    folder: Path
+    """Shared by all ranks."""
+    attempt: str = field(default_factory=lambda: os.environ.get(ATTEMPT, f"local-{os.getpid()}"))
+    world: int = field(default_factory=lambda: int(os.environ.get(WORLD, "1")))
+    asked: bool = False
+
+    def listen(self) -> StopRequest:
+        """Begin to take SIGUSR2; only the main thread can, others leave it as it is."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR2, self._ask)
+        return self
+
+    def after(self, step: int) -> bool:
+        """Whether this rank stops now that it has finished `step`."""
+        if self.world == 1:
+            return self.asked
+        agreed = self._agreed()
+        if agreed is None and self.asked:
+            agreed = self._propose(step + 1)  # another rank may be in the next step already, waiting for this one
+        return agreed is not None and step >= agreed
+
+    def _ask(self, signum: int, _: FrameType | None) -> None:
+        self.asked = True
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / f"stop-after-{self.attempt}"
+
+    def _agreed(self) -> int | None:
+        try:
+            return int(self._file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _propose(self, step: int) -> int:
+        """The first proposal holds; a hard link makes it appear whole, and once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f".{self._file.name}.{os.uname().nodename}.{os.getpid()}"
+        part.write_text(str(step))
+        try:
+            os.link(part, self._file)
+        except FileExistsError:
+            return int(self._file.read_text())
+        finally:
+            part.unlink()
+        return step
+
+
+class Stopped(SystemExit):
+    """The command stops because it was asked to; a later attempt goes on from the checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__(STOPPED)
