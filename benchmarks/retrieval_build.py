@@ -7,6 +7,7 @@ corpus order, batches of 128, alternating; ratios of wall and of CPU time, media
 Memory: peak resident size of a process that builds a whole index (bag of words, 384 dimensions), encoder included.
 """
 
+# ruff: noqa: T201  (a script that prints its measurements)
 from __future__ import annotations
 
 import argparse

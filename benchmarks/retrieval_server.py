@@ -5,6 +5,7 @@
 One query a request, no cache, all servers over the same passages; rounds alternate, ratios are medians over rounds.
 """
 
+# ruff: noqa: T201  (a script that prints its measurements)
 from __future__ import annotations
 
 import argparse
@@ -122,12 +123,13 @@ def compare(urls: dict[str, str], pids: dict[str, int], arguments: argparse.Name
         for name, loads in rounds.items():
             speed = [a.per_second / b.per_second for a, b in zip(loads, rounds["peer"], strict=True)]
             tail = [a.p99 / b.p99 for a, b in zip(loads, rounds["peer"], strict=True)]
+            work = [a / b for a, b in zip(cpu["peer"], cpu[name], strict=True)]
             print(
                 f"{clients:3} clients  {name:22} {statistics.median(x.per_second for x in loads):7.1f} queries/s"
                 f"  p50 {1e3 * statistics.median(x.p50 for x in loads):7.1f} ms"
                 f"  p99 {1e3 * statistics.median(x.p99 for x in loads):7.1f} ms"
                 f"  | to peer: {statistics.median(speed):5.2f}x throughput, {statistics.median(tail):5.2f}x p99,"
-                f" {statistics.median(a / b for a, b in zip(cpu['peer'], cpu[name], strict=True)):5.2f}x queries per CPU s",
+                f" {statistics.median(work):5.2f}x queries per CPU s",
                 flush=True,
             )
 
