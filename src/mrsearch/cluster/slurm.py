@@ -172,7 +172,15 @@ class SlurmLauncher:
 
         site, asked = self._site, self._resources
         assert site is not None and asked is not None
-        executor = submitit.SlurmExecutor(folder=files.folder, max_num_timeout=site.max_requeues + 1)
+
+        class Executor(submitit.SlurmExecutor):
+            """Also renders scripts where no Slurm is installed; submitting says by itself that sbatch is missing."""
+
+            @classmethod
+            def affinity(cls) -> int:
+                return 2
+
+        executor = Executor(folder=files.folder, max_num_timeout=site.max_requeues + 1)
         output = str(log.absolute())
         parameters = {
             "job_name": name,

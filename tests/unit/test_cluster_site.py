@@ -1,0 +1,154 @@
+"""The site file, what rules ask for, and the rendered batch script."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mrsearch.cluster.asking import Asking
+from mrsearch.cluster.slurm import SlurmLauncher, inside_container
+from mrsearch.config import ConfigError, Run, load_study
+from mrsearch.config.site import Site, load_site
+from mrsearch.config.study import Resources
+
+GPU = {
+    "cores": 64,
+    "mem_mb": 500000,
+    "nodes": 4,
+    "gpus": 8,
+    "gpu_type": "h100",
+    "gpu_mem_mb": 80000,
+    "max_minutes": 2880,
+}
+GPU |= {"max_minutes": 2880}
+KEYS = {
+    "account": "lab",
+    "partition": "cpu",
+    "partitions": {"cpu": {"cores": 32, "mem_mb": 100000}, "gpu": GPU},
+    "stages": {"train": "gpu", "evaluate": "gpu"},
+    "qos": "high",
+    "sbatch": {"constraint": "ib"},
+    "modules": ["cuda/12.8", "gcc"],
+    "setup": ["export A=1"],
+}
+ASKED = Resources(threads=16, mem_mb=64000, runtime=600, gpus=4, nodes=2)
+
+
+@pytest.fixture
+def site_file(tmp_path: Path) -> Path:
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump(KEYS))
+    return path
+
+
+def lines(path: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+    return str(caught.value).splitlines()
+
+
+def test_the_shipped_file_names_what_to_fill_in(root: Path) -> None:
+    said = "\n".join(lines(root / "config" / "site.yaml"))
+    for key in ("account: Field required", "partition: Field required", "partitions: "):
+        assert f"site.yaml: {key}" in said
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert lines(tmp_path / "no.yaml") == [
+        f"{tmp_path}/no.yaml: missing: it names partitions and account of the cluster (docs/cluster.md)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"partition": "fast"}, "partition ('fast') is not among the partitions: known are cpu, gpu"),
+        ({"stages": {"train": "fast"}}, "stages.train ('fast') is not among the partitions"),
+        ({"stages": {"trian": "gpu"}}, "stages.trian is not a stage"),
+        ({"partitions": {"cpu": {"cores": 1, "mem_mb": 1, "gpus": 2}}}, "gpu_mem_mb is missing: the nodes have 2 GPUs"),
+        ({"acount": "x"}, "acount: unknown key"),
+    ],
+)
+def test_wrong_entries_are_named(site_file: Path, change: dict[str, object], said: str) -> None:
+    site_file.write_text(yaml.safe_dump(KEYS | change))
+    assert any(said in line for line in lines(site_file))
+
+
+def test_what_a_partition_cannot_run_is_listed(site_file: Path) -> None:
+    site = load_site(site_file)
+    assert site.misfits("train", ASKED) == []
+    assert site.misfits("data", Resources(gpus=1, nodes=2, threads=33)) == [
+        "resources.data.threads (33) is more than partitions.cpu.cores (32)",
+        "resources.data.gpus (1) is more than partitions.cpu.gpus (0)",
+        "resources.data.nodes (2) is more than partitions.cpu.nodes (1)",
+    ]
+    assert site.misfits("train", Resources(runtime=2881)) == [
+        "resources.train.runtime (2881) is more than partitions.gpu.max_minutes (2880)"
+    ]
+
+
+def test_the_batch_script_asks_for_what_study_and_site_say(site_file: Path, tmp_path: Path) -> None:
+    launcher = SlurmLauncher(load_site(site_file), "train", ASKED)
+    script = launcher.script(["true"], "run", tmp_path / "a place" / "train.log")
+    for line in (
+        "#SBATCH --account=lab",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --qos=high",
+        "#SBATCH --constraint=ib",
+        "#SBATCH --nodes=2",
+        "#SBATCH --ntasks-per-node=1",
+        "#SBATCH --cpus-per-task=16",
+        "#SBATCH --gres=gpu:h100:4",
+        "#SBATCH --mem=64000M",
+        "#SBATCH --time=600",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=USR2@120",
+        "set -e",
+        "module load cuda/12.8",
+        "module load gcc",
+        "export A=1",
+    ):
+        assert line in script.splitlines(), script
+    assert "wckey" not in script
+    (command,) = (line for line in script.splitlines() if line.startswith("srun "))
+    assert " --cpus-per-task=16 " in command
+    assert list(tmp_path.iterdir()) == [site_file]
+
+
+def test_a_container_wraps_the_command(site_file: Path) -> None:
+    site = Site.model_validate(KEYS | {"container": "image.sif"})
+    wrapped = inside_container([sys.executable, "-m", "mrsearch.cli", "train"], site)
+    assert wrapped[:3] == ["apptainer", "exec", "--nv"]
+    assert wrapped[-5:] == ["image.sif", "python", "-m", "mrsearch.cli", "train"]
+    assert inside_container(["python", "x"], load_site(site_file)) == ["python", "x"]
+
+
+def test_rules_ask_for_partition_and_account_on_slurm_only(site_file: Path, root: Path) -> None:
+    overrides = {"resources.evaluate": {"gpus": 2, "mem_mb": 9000}, "resources.train": {"threads": 8}}
+    study = load_study(Run(study="demo", overrides=overrides), root)
+    here = Asking(Run(), study)
+    assert here.of("evaluate") == {"mem_mb": 9000, "runtime": 60, "gpu": 2}
+    assert (here.threads("train"), here.prefix, here.placement) == (8, "", ["--scheduler", "local"])
+    there = Asking(Run(scheduler="slurm", site=str(site_file)), study)
+    assert there.of("evaluate") == here.of("evaluate") | {
+        "slurm_partition": "gpu",
+        "slurm_account": "lab",
+        "qos": "high",
+        "gpu_model": "h100",
+        "slurm_extra": "--constraint=ib",
+    }
+    assert there.of("data")["slurm_partition"] == "cpu"
+    assert there.threads("train") == 1
+    assert there.managed("train")["cpus"] == 8
+    assert there.placement == ["--scheduler", "slurm", "--site", str(site_file)]
+    assert there.prefix == "module load cuda/12.8; module load gcc; export A=1; "
+
+
+def test_stages_that_do_not_fit_are_refused_together(site_file: Path, root: Path) -> None:
+    overrides = {"resources.train": {"gpus": 9}, "resources.index": {"mem_mb": 200000}}
+    study = load_study(Run(study="demo", overrides=overrides), root)
+    with pytest.raises(ConfigError, match=r"(?s)resources.index.mem_mb \(200000\).*resources.train.gpus \(9\)"):
+        Asking(Run(scheduler="slurm", site=str(site_file)), study)
