@@ -42,6 +42,7 @@ def undisturbed(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Tra
     """The training as a process of this machine, run to its end."""
     training = inputs.undisturbed(tmp_path_factory.mktemp("undisturbed"))
     training.finish(training.launch())
+    assert min(training.gradients) > 0, "every step changes the weights"
     return training
 
 
@@ -71,7 +72,7 @@ def test_requeued_launcher_killed_and_two_launchers(
 ) -> None:
     training = inputs.training(place)
     first = training.launch()
-    training.reach(3, first)
+    training.reach(15, first)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     job_id = training.job_id
@@ -90,7 +91,7 @@ def test_preempted_by_a_partition_of_higher_priority(
 ) -> None:
     training = inputs.training(place)
     launcher = training.launch()
-    training.reach(3, launcher)
+    training.reach(15, launcher)
     everything = [f"-N{len(NODES)}", f"--ntasks-per-node={CPUS}", f"--gres=gpu:{GPUS}"]
     urgent = quiet.call("sbatch", "--parsable", "-p", "urgent", *everything, "-o", "/dev/null", "--wrap", "sleep 3")
     output = training.finish(launcher)
@@ -104,9 +105,10 @@ def test_preempted_by_a_partition_of_higher_priority(
 def test_time_limit_goes_on_from_the_checkpoint(
     inputs: Inputs, undisturbed: Training, quiet: TestCluster, place: Path
 ) -> None:
-    training = inputs.training(place, "--runtime", "1")
+    # Slurm gives notice up to 30 s early, so the trainer has 50 s at least.
+    training = inputs.training(place, "--runtime", "2", site=site_with(place, signal_seconds=40))
     launcher = training.launch()
-    training.reach(3, launcher)
+    training.reach(15, launcher)
     training.suspend()
     training.finish(launcher)
     assert "attempt 2 of job" in training.output
@@ -119,7 +121,7 @@ def test_lost_node_never_lets_two_trainers_write(
 ) -> None:
     training = inputs.training(place)
     launcher = training.launch()
-    training.reach(3, launcher)
+    training.reach(15, launcher)
     node = quiet.call("squeue", "-h", "-j", training.job_id, "-o", "%N")
     try:
         quiet.stop_node(node)
@@ -140,7 +142,7 @@ def test_full_disk_is_named_and_room_lets_it_go_on(
 ) -> None:
     training = inputs.training(small_disk / "a place")
     launcher = training.launch()
-    training.reach(3, launcher)
+    training.reach(15, launcher)
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
         while True:
@@ -159,8 +161,8 @@ def test_interrupt_cancels_and_a_closed_terminal_does_not(
 ) -> None:
     training = inputs.training(place)
     launcher = training.launch()
-    training.reach(1, launcher)
-    training.reach(2, launcher)
+    training.reach(5, launcher)
+    training.reach(5, launcher)
     os.killpg(launcher.pid, signal.SIGHUP)
     launcher.communicate(timeout=30)
     job_id = training.job_id
@@ -179,7 +181,7 @@ def test_too_many_interruptions_and_a_cancelled_job_end_with_the_reason(
 ) -> None:
     training = inputs.training(place, site=site_with(place, max_requeues=0))
     launcher = training.launch()
-    training.reach(1, launcher)
+    training.reach(5, launcher)
     quiet.call("scontrol", "requeue", training.job_id)
     output = training.finish(launcher, status=1)
     assert "was interrupted 1 times, more often than max_requeues (0)" in output
@@ -195,6 +197,6 @@ def test_what_the_site_cannot_run_is_named_before_anything_is_submitted(
 ) -> None:
     training = inputs.training(place, "--gpus", "9")
     output = training.finish(training.launch(), status=2)
-    assert "resources.train.gpus (9) is more than partitions.gpu.gpus (4)" in output
-    assert quiet.jobs("-t", "all", "-n", "tiny-mr_search-seed3") == []
+    assert "resources.warm_start.gpus (9) is more than partitions.gpu.gpus (4)" in output
+    assert quiet.jobs("-t", "all", "-n", "tiny-warm_start-seed3") == []
     assert not (training.run_dir / "train.job" / "state.json").exists()

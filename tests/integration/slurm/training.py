@@ -21,9 +21,7 @@ HERE = Path(__file__).parent
 STUDY, SITE = HERE / "study.yaml", HERE / "site.yaml"
 OVERRIDES = {
     "retrieval.service.mode": "in_process",
-    "methods.mr_search.train.start": "base",
-    "training.steps": 8,
-    "training.checkpoint_every": 2,
+    "warm_start": {"steps": 120, "batch_traces": 16, "warmup_steps": 5, "traces": 64, "checkpoint_every": 10},
 }
 SECONDS = 240.0
 
@@ -70,7 +68,7 @@ class Training:
         paths |= {"indexes": given / "indexes", "out": self.out / "model", "log": self.out / "train.jsonl"}
         paths |= {"run": self.out / "run.json", "run-dir": self.run_dir, "study": given / "study.json"}
         named = [f"--{name}={path}" for name, path in paths.items()]
-        names = ["--model=tiny", "--method=mr_search", "--seed=3"]
+        names = ["--model=tiny", "--method=warm_start", "--seed=3"]
         return [sys.executable, "-m", "mrsearch.cli", "train", *named, *names, *self.options]
 
     def launch(self) -> subprocess.Popen[str]:
@@ -128,6 +126,11 @@ class Training:
         """Let the trainer stand still, so that Slurm's clocks run out first."""
         for process in self.trainers():
             process.send_signal(signal.SIGSTOP)
+
+    @property
+    def gradients(self) -> list[float]:
+        """Norm of every step's gradient."""
+        return [json.loads(line)["gradient_norm"] for line in (self.out / "train.jsonl").read_text().splitlines()]
 
     def result(self) -> tuple[str, list[dict[str, object]]]:
         """Hash of the exported weights, and the training log without its times."""
