@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.agent.baselines import run_procedure
-from mrsearch.agent.batch import run_batch
 from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.meta_episode import AgentSpec
 from mrsearch.agent.questions import read_questions
@@ -23,8 +22,10 @@ from mrsearch.agent.records import MetaEpisode, Question, write_records
 from mrsearch.config import Study, digest
 from mrsearch.config.protocol import Decoding
 from mrsearch.evaluation.scores import score_record
+from mrsearch.evaluation.waves import answer_in_waves, drop_waves
 
 if TYPE_CHECKING:
+    from mrsearch.policy.http_policy import HttpPolicy
     from mrsearch.policy.torch_policy import TorchPolicy
     from mrsearch.retrieval.engine import OpenEngine
 
@@ -48,15 +49,16 @@ def evaluate(
     """Write `out/<benchmark>.<decoding>.jsonl.gz`, a record per question with its scores, and `out/run.json`.
 
     `policy` is a Hugging Face folder, `questions` holds <benchmark>.parquet, `corpus` and `indexes` are the
-    retriever's, `endpoint` tells where a served one is. Files finished before an interruption are taken from `cache`,
-    which is removed at the end. Records depend on the seed alone; times stand only in run.json.
+    retriever's, `endpoint` tells where a served one is. What was finished before an interruption, in waves of
+    `evaluation.concurrency` questions, is taken from `cache`, which is removed at the end. Records depend on the seed
+    alone; times stand only in run.json.
 
     Raises ValueError when searches fail more often than `retrieval.client.max_failure_rate` allows, or when questions
     and records do not match.
     """
     import torch
 
-    from mrsearch.policy.torch_policy import TorchPolicy
+    from mrsearch.policy.serving import open_policy
     from mrsearch.retrieval.engine import open_engine
 
     torch.set_num_threads(study.resources.evaluate.threads)
@@ -69,8 +71,10 @@ def evaluate(
         _forget_others(cache, key)
         asked = {benchmark: read_questions(questions / f"{benchmark}.parquet") for benchmark in study.benchmarks}
         engine = open_engine(study, corpus, indexes, endpoint)
-        runner = _Runner(study, model, method, seed, TorchPolicy.load(policy), engine)
-        asyncio.run(runner.run_all(todo, asked))
+        generator, longest = study.evaluation.engine, study.protocol.context_tokens
+        with open_policy(generator, policy, longest, cache / key / "server.log") as loaded:
+            runner = _Runner(study, model, method, seed, loaded, engine)
+            asyncio.run(runner.run_all(todo, asked))
     _publish(files, out, {"study": study.name, "model": model, "method": method, "seed": seed}, started)
     shutil.rmtree(cache, ignore_errors=True)
 
@@ -79,7 +83,7 @@ class _Runner:
     """One policy and one engine, and the files they make."""
 
     def __init__(
-        self, study: Study, model: str, method: str, seed: int, policy: TorchPolicy, engine: OpenEngine
+        self, study: Study, model: str, method: str, seed: int, policy: TorchPolicy | HttpPolicy, engine: OpenEngine
     ) -> None:
         self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
         self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
@@ -93,15 +97,21 @@ class _Runner:
                 await self._run(benchmark, decoding, asked[benchmark], path)
         finally:
             await self.engine.aclose()
+            await self.policy.aclose()
 
     async def _run(self, benchmark: str, decoding: str, questions: Sequence[Question], path: Path) -> None:
         """Answer the questions and write their records, and beside them what the answers cost."""
         started = time.monotonic()
-        records = await self._answer(benchmark, self.study.evaluation.decoding[decoding], decoding, questions)
+        waves = path.with_name(f"{benchmark}.{decoding}.waves")
+        settings = self.study.evaluation.decoding[decoding]
+        records = await self._answer(benchmark, settings, decoding, questions, waves)
         for record in records:
             place = {"decoding": decoding, "benchmark": benchmark}
             record.tags = {**record.tags, **self.tags, **place, "scores": score_record(record)}
-        failures = self._check(records, questions, f"{benchmark}, {decoding}")
+        try:
+            failures = self._check(records, questions, f"{benchmark}, {decoding}")
+        finally:
+            drop_waves(waves)
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_json(_cost(path), {"questions": len(records), "seconds": seconds, "search_failures": failures})
@@ -109,7 +119,7 @@ class _Runner:
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
 
     async def _answer(
-        self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question]
+        self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question], waves: Path
     ) -> list[MetaEpisode]:
         jobs = []
         for question in questions:
@@ -127,7 +137,7 @@ class _Runner:
                 request_id=request_id,
             )
             jobs.append((request_id, start))
-        return await run_batch(jobs, self.policy, self.study.evaluation.concurrency)
+        return await answer_in_waves(jobs, self.policy, self.study.evaluation.concurrency, waves)
 
     def _check(self, records: Sequence[MetaEpisode], questions: Sequence[Question], where: str) -> int:
         """The number of failed searches, after making sure that nothing is missing and failures are rare."""
@@ -154,7 +164,7 @@ def _inputs_key(study: Study, model: str, method: str, seed: int, policy: Path, 
         digest(study.name),
     ]
     described += [digest(name, decoding) for name, decoding in study.evaluation.decoding.items()]
-    described += [digest(study.models[model]), str(study.evaluation.concurrency)]
+    described += [digest(study.models[model]), str(study.evaluation.concurrency), digest(study.evaluation.engine)]
     hashed = [path for path in sorted(policy.rglob("*")) if path.is_file()]
     hashed += [questions / f"{benchmark}.parquet" for benchmark in study.benchmarks]
     hashed += sorted(indexes.rglob("index.json"))

@@ -88,6 +88,10 @@ class TorchPolicy:
             self.forget()
         self._schedule()
 
+    async def aclose(self) -> None:
+        """Drop what is cached; as `HttpPolicy` closes its connections."""
+        self.forget()
+
     def forget(self) -> None:
         """Drop every cached key and value; needed after the weights changed."""
         self._rows, self._layers = {}, []
