@@ -40,6 +40,7 @@ def train_elsewhere(
 ) -> None:
     """Submit the training, or print what would be submitted."""
     from mrsearch.cluster.managed import JobFailed, Signalled
+    from mrsearch.cluster.queue import SlurmError
     from mrsearch.config import read_study
     from mrsearch.training.submission import Placement, rendered_training, stage_of, submit_training
 
@@ -58,7 +59,7 @@ def train_elsewhere(
     outputs = [paths[name] for name in ("out", "log", "run")]
     try:
         submit_training(study, title, method, arguments, paths["run-dir"], outputs, placed, typer.echo)
-    except JobFailed as failed:
+    except (JobFailed, SlurmError) as failed:
         typer.secho(f"mrsearch: {failed}", fg="red", err=True)
         raise typer.Exit(1) from None
     except Signalled as signalled:

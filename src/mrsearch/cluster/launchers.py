@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mrsearch.cluster.jobs import Launcher, ManagedLauncher
 from mrsearch.cluster.local import LocalLauncher, LocalTaskLauncher
@@ -12,8 +12,6 @@ from mrsearch.config.study import Resources
 
 if TYPE_CHECKING:
     from mrsearch.cluster.slurm import SlurmLauncher
-
-Scheduler = Literal["local", "slurm"]
 
 
 def service_launcher(scheduler: str, site: Path, stage: str, resources: Resources) -> Launcher:

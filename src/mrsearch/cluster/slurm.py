@@ -124,8 +124,10 @@ class SlurmLauncher:
 
     def lost(self, job_id: str) -> bool:
         """Whether node, preemption or time limit ended the job."""
-        state = self._state(job_id)
-        return state is not None and state.name in LOST
+        with contextlib.suppress(SlurmError):
+            state = self._state(job_id)
+            return state is not None and state.name in LOST
+        return False
 
     def describe(self, job_id: str) -> str:
         """State and reason in Slurm's words."""

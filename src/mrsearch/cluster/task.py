@@ -106,9 +106,7 @@ class Task:
             child.wait()
         if child is not None:
             _kill_group(child.pid)
-        if self.leader and self._owns():
-            with contextlib.suppress(OSError):  # a full disk: the successor waits a little longer
-                write_json(self.files.owner, self._identity() | {"released": True})
+        self._release()
 
     def ask(self) -> None:
         """Pass a request to stop on to the command, without waiting for it."""
@@ -140,9 +138,7 @@ class Task:
             child.wait(KILL_SECONDS)
         _kill_group(child.pid)
         child.wait()
-        if self.leader and self._owns():
-            with contextlib.suppress(OSError):
-                write_json(self.files.owner, self._identity() | {"released": True})
+        self._release()
 
     def _end(self, signum: int, _: FrameType | None) -> None:
         self._ending = True
@@ -163,6 +159,12 @@ class Task:
         if before and not before.get("released") and not _is_dead(before):
             self._note(f"waiting {self.spec.fence_seconds:g} s for the attempt on {before.get('host')} to end")
             time.sleep(self.spec.fence_seconds)
+
+    def _release(self) -> None:
+        """Tell a successor that it need not wait."""
+        if self.leader and self._owns():
+            with contextlib.suppress(OSError):  # a full disk: the successor waits a little longer
+                write_json(self.files.owner, self._identity() | {"released": True})
 
     def _identity(self) -> dict[str, Any]:
         return {"job_id": self.job_id, "restarts": self.restarts, "host": socket.gethostname(), "pid": os.getpid()}
