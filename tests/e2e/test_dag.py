@@ -51,13 +51,14 @@ def test_seeds_multiply_training_and_evaluation_only(dry_run: Run) -> None:
 
 def test_the_real_texts_dag_starts_one_retriever_and_trains_nothing(dry_run: Run) -> None:
     planned = jobs(dry_run("study=real-smoke"))
-    assert (planned["retriever"], planned["evaluate"], planned["questions"]) == (1, 3, 8)
+    assert (planned["retriever"], planned["evaluate"], planned["questions"]) == (1, 8, 8)
     assert "train" not in planned
 
 
 def test_the_papers_dag_is_drawn_whole(dry_run: Run) -> None:
     planned = jobs(dry_run("study=paper", snakefile="workflow/Snakefile"))
-    assert (planned["download_model"], planned["train"], planned["evaluate"]) == (2, 6, 14)
+    assert (planned["download_model"], planned["train"], planned["evaluate"]) == (2, 6, 20)
+    assert (planned["download_registered"], planned["questions"]) == (11, 9)
 
 
 @pytest.mark.parametrize(
