@@ -67,9 +67,7 @@ class Demonstrator:
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
         """The next scripted turn; the context is not read, as the script knows what it did."""
-        text = await self._act()
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return Generation(ids, [0.0] * len(ids), Finish.stop)
+        return _generation(self.tokenizer, await self._act(), sampling)
 
     async def _act(self) -> str:
         opening = self._open_episode() if self.turn == 0 and self.progress.answer is not None else None
@@ -197,5 +195,12 @@ class OneShotDemonstrator:
         inner.pending = (subject, relation, self.hits, "")
         inner._read_observation()
         answer = inner._solution() or inner._guess()
-        ids = self.tokenizer.encode(f"<answer> {answer} </answer>", add_special_tokens=False)
-        return Generation(ids, [0.0] * len(ids), Finish.stop)
+        return _generation(self.tokenizer, f"<answer> {answer} </answer>", sampling)
+
+
+def _generation(tokenizer: Any, text: str, sampling: Sampling) -> Generation:
+    """The text as a generation, cut where the token budget ends."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    finish = Finish.stop if len(ids) <= sampling.max_tokens else Finish.length
+    ids = ids[: sampling.max_tokens]
+    return Generation(ids, [0.0] * len(ids), finish)
