@@ -149,6 +149,8 @@ class ManagedJob:
                 raise JobFailed(f"{self.name}: job {job_id} succeeded without making {', '.join(missing)}")
             return show(f"{self.name}: job {job_id} is done")
         reason = ended["reason"] or f"its command ended with status {ended['status']}"
+        if ended["status"] == -signal.SIGKILL:
+            reason += ": it was killed, perhaps because it took more memory than mem_mb"
         raise JobFailed("\n".join([f"{self.name}: job {job_id} failed: {reason}", *self._full_disk(), self._tail()]))
 
     def _full_disk(self) -> list[str]:

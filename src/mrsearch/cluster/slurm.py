@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.cluster.files import JobFiles
@@ -31,31 +30,24 @@ class SlurmTask:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._task: Task | None = None
 
     def __call__(self) -> int:
-        """Run the task; an interrupted one is put back into the queue by Slurm or by `checkpoint`."""
-        self._task = Task(Path(self._folder), slurm=True)
+        """Run the task; an interrupted one is put back into the queue by Slurm, or here after a notice."""
+        task = Task(Path(self._folder), slurm=True)
         put_back = signal.getsignal(signal.SIGUSR2)
-
-        def notice(signum: int, frame: FrameType | None) -> None:
-            assert self._task is not None and callable(put_back)
-            if not self._task.leader:
-                self._task.ask()
-            put_back(signum, frame)  # on the first node: checkpoint, requeue, exit
-
-        signal.signal(signal.SIGUSR2, notice)
-        status = self._task.run()
-        if not self._task.leader and status:
-            time.sleep(2 * self._task.spec.stop_seconds)  # an early end here would end the first node's work
+        assert callable(put_back), "submitit handles the notice"
+        signal.signal(signal.SIGUSR2, lambda *_: task.notice())
+        status = task.run()
+        if status and not task.leader:
+            time.sleep(2 * task.spec.stop_seconds)  # an early end here would end the first node's work
+        elif status and task.noticed:
+            put_back(signal.SIGUSR2, None)  # requeues the job and ends this process
         return status
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Called on the first node shortly before the job's end or preemption: stop, and come back with the same."""
+        """What comes back from the queue: the same again."""
         import submitit
 
-        if self._task is not None:
-            self._task.stop()
         return submitit.helpers.DelayedSubmission(SlurmTask(self._folder))
 
 

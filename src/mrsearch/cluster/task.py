@@ -63,6 +63,8 @@ class Task:
         self.job_id = environment.get("SLURM_JOB_ID") or f"{os.getpid()}-{psutil.Process().create_time():.2f}"
         self._child: subprocess.Popen[bytes] | None = None
         self._ending = False
+        self.noticed = False
+        """Whether this attempt was told that it will be preempted or reach its time limit."""
 
     def run(self) -> int:
         """Run the command to its end; returns its exit status, INTERRUPTED or GIVEN_UP."""
@@ -90,32 +92,15 @@ class Task:
             write_json(self.files.exit, {"job_id": self.job_id, "status": status, "reason": ""})
         return status
 
-    def stop(self) -> None:
-        """Ask the command to stop, then make it; afterwards nothing of it runs and a successor may start at once."""
-        self._ending = True
-        child = self._child
-        if child is not None and child.poll() is None:
-            graceful = self.spec.graceful
-            child.send_signal(signal.SIGUSR2 if graceful else signal.SIGTERM)
-            child.send_signal(signal.SIGCONT)  # a suspended command must wake up to stop
-            for seconds, harder in ((self.spec.stop_seconds, signal.SIGTERM), (KILL_SECONDS, signal.SIGKILL)):
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(seconds)
-                    break
-                child.send_signal(harder)
-            child.wait()
-        if child is not None:
-            _kill_group(child.pid)
-        self._release()
-
-    def ask(self) -> None:
-        """Pass a request to stop on to the command, without waiting for it."""
-        if self._child is not None and self._child.poll() is None:
-            self._child.send_signal(signal.SIGUSR2 if self.spec.graceful else signal.SIGTERM)
+    def notice(self) -> None:
+        """Called by a signal handler: the command shall stop at its next step, or be ended."""
+        self.noticed = True
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         looked = time.monotonic()
         while (status := child.poll()) is None:
+            if self.noticed:
+                return self._stop(child)
             if self._ending:
                 self._note("told to end")
                 self._terminate(child)
@@ -131,6 +116,16 @@ class Task:
         if self._ending and status:
             return INTERRUPTED
         return status
+
+    def _stop(self, child: subprocess.Popen[bytes]) -> int:
+        """Ask the command to stop, then make it; afterwards a successor may start at once."""
+        self._note("asked to stop: preempted, or near the time limit")
+        child.send_signal(signal.SIGUSR2 if self.spec.graceful else signal.SIGTERM)
+        child.send_signal(signal.SIGCONT)  # a suspended command must wake up to stop
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(self.spec.stop_seconds)
+        self._terminate(child)
+        return 0 if self.spec.graceful and child.returncode == 0 else INTERRUPTED
 
     def _terminate(self, child: subprocess.Popen[bytes]) -> None:
         child.terminate()
