@@ -22,7 +22,10 @@ def brute_force(rewards, exists, gamma, mask=None):
             if exists[i][n] and others:
                 centred[i][n] = (rewards[i][n] - sum(others) / len(others)) * (mask[n] if mask else 1)
     return [
-        [sum(gamma ** (k - n) * centred[i][k] for k in range(n, episodes)) if exists[i][n] else 0.0 for n in range(episodes)]
+        [
+            sum(gamma ** (k - n) * centred[i][k] for k in range(n, episodes)) if exists[i][n] else 0.0
+            for n in range(episodes)
+        ]
         for i in range(members)
     ]
 
@@ -65,7 +68,9 @@ def test_agrees_with_brute_force(data):
     lengths = data.draw(st.lists(st.integers(0, episodes), min_size=members, max_size=members))
     exists = [[n < length for n in range(episodes)] for length in lengths]
     mask = data.draw(st.none() | st.lists(st.integers(0, 1), min_size=episodes, max_size=episodes))
-    result = advantages("mr_search", torch.tensor(rewards, dtype=torch.float64), torch.tensor(exists), gamma=gamma, episode_mask=mask)
+    result = advantages(
+        "mr_search", torch.tensor(rewards, dtype=torch.float64), torch.tensor(exists), gamma=gamma, episode_mask=mask
+    )
     expected = torch.tensor(brute_force(rewards, exists, gamma, mask), dtype=torch.float64)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
 
@@ -95,7 +100,9 @@ def test_grpo_scores_the_last_existing_reward():
 
 def test_rloo_with_one_episode_equals_mr_search():
     rewards = torch.rand(5, 1)
-    torch.testing.assert_close(advantages("rloo", rewards, everywhere(rewards)), advantages("mr_search", rewards, everywhere(rewards)))
+    torch.testing.assert_close(
+        advantages("rloo", rewards, everywhere(rewards)), advantages("mr_search", rewards, everywhere(rewards))
+    )
 
 
 def test_mt_grpo_standardises_each_episode():

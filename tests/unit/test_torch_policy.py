@@ -39,7 +39,9 @@ def run(policy, requests):
     async def all_of_them():
         for request_id, _, _ in requests:
             policy.attach(request_id)
-        results = await asyncio.gather(*(policy.generate(context, sampling, request_id) for request_id, context, sampling in requests))
+        results = await asyncio.gather(
+            *(policy.generate(context, sampling, request_id) for request_id, context, sampling in requests)
+        )
         return dict(zip([request_id for request_id, _, _ in requests], results, strict=True))
 
     return asyncio.run(all_of_them())
@@ -51,9 +53,13 @@ def test_is_a_batching_policy(policy):
 
 def test_greedy_equals_full_forward_passes_over_several_turns(policy):
     generator = torch.Generator().manual_seed(3)
-    contexts = {f"r{i}": torch.randint(4, len(policy.tokenizer), (3 + 5 * i,), generator=generator).tolist() for i in range(5)}
+    contexts = {
+        f"r{i}": torch.randint(4, len(policy.tokenizer), (3 + 5 * i,), generator=generator).tolist() for i in range(5)
+    }
     for turn in range(3):
-        results = run(policy, [(name, ids, Sampling(max_tokens=4 + i)) for i, (name, ids) in enumerate(contexts.items())])
+        results = run(
+            policy, [(name, ids, Sampling(max_tokens=4 + i)) for i, (name, ids) in enumerate(contexts.items())]
+        )
         for i, (name, ids) in enumerate(contexts.items()):
             expected, logprobs = greedy_alone(policy, ids, 4 + i)
             assert results[name].token_ids == expected, (turn, name)
