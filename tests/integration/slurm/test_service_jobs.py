@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -153,14 +152,14 @@ def test_interrupted_start_cancels_its_job(served: Path, token: Path, quiet: Tes
 
 def test_nobody_comes_back_and_the_lease_ends_the_job(served: Path, token: Path, quiet: TestCluster) -> None:
     finish(start(served, token, **{"retrieval.service.lease_seconds": 3.0}))
-    url = json.loads(json.dumps(service.status(token)))["url"]
+    url = service.status(token)["url"]
     wait_until(lambda: quiet.jobs() == [], "the job has ended")
     assert service.gone(token)
     service.stop(token)
     assert_nothing_left(token, quiet, url)
 
 
-def test_a_server_that_other_nodes_cannot_reach_is_refused(tmp_path: Path, root: Path) -> None:
+def test_a_server_that_other_nodes_cannot_reach_is_refused(tmp_path: Path) -> None:
     from mrsearch.cluster.preflight import unreachable
 
     site = tmp_path / "site.yaml"
