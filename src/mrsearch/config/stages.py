@@ -20,7 +20,7 @@ def questions(study: Study, dataset: str) -> str:
     """For one file of questions, "train" or a benchmark."""
     other_size = {"questions_per_benchmark"} if dataset == "train" else {"train_questions"}
     source = study.benchmarks[dataset].source if dataset in study.benchmarks else None
-    prompts, question_mark = study.protocol.prompts, study.protocol.append_question_mark
+    prompts, question_mark = _protocol(study)["prompts"], study.protocol.append_question_mark
     return digest(study.data.model_dump(mode="json", exclude=other_size), source, prompts, question_mark)
 
 
@@ -40,7 +40,7 @@ def index(study: Study, retriever: str) -> str:
 def base_model(study: Study, model: str) -> str:
     """For an untrained model; a tokenizer fitted here also depends on the study's texts."""
     source = study.models[model]
-    return digest(source, *((study.protocol, study.data) if source.kind == "tiny" else ()))
+    return digest(source, *((_protocol(study), study.data) if source.kind == "tiny" else ()))
 
 
 def train(study: Study, model: str, method: str) -> str:
@@ -74,9 +74,9 @@ def _evaluation(study: Study) -> dict[str, object]:
     return study.evaluation.model_dump(mode="json", exclude={"engine"} if own_process else None)
 
 
-def _protocol(study: Study, method: str) -> dict[str, object]:
-    """The protocol without the prompts of other baselines."""
-    own = PROMPTS.get(study.methods[method].procedure, ())
+def _protocol(study: Study, method: str | None = None) -> dict[str, object]:
+    """The protocol without the prompts that the method, or else every method, can do without."""
+    own = PROMPTS.get(study.methods[method].procedure, ()) if method else ()
     others = {prompt for prompts in PROMPTS.values() for prompt in prompts if prompt not in own}
     return study.protocol.model_dump(mode="json", exclude={"prompts": others})
 
