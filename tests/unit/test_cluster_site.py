@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 
 from mrsearch.cluster.asking import Asking
 from mrsearch.cluster.slurm import SlurmLauncher, inside_container
-from mrsearch.config import ConfigError, Run, load_study
+from mrsearch.config import ConfigError, Run, Study, load_study
 from mrsearch.config.site import Site, load_site
 from mrsearch.config.study import Resources
 
@@ -152,3 +153,17 @@ def test_stages_that_do_not_fit_are_refused_together(site_file: Path, root: Path
     study = load_study(Run(study="demo", overrides=overrides), root)
     with pytest.raises(ConfigError, match=r"(?s)resources.index.mem_mb \(200000\).*resources.train.gpus \(9\)"):
         Asking(Run(scheduler="slurm", site=str(site_file)), study)
+
+
+def test_a_dry_run_prints_script_and_study_and_makes_nothing(site_file: Path, tmp_path: Path, root: Path) -> None:
+    files = ("start", "questions", "corpus", "indexes", "out", "log", "run", "run-dir")
+    places = [f"--{name}={tmp_path / name}" for name in files]
+    names = ["--study=demo", "--model=tiny", "--method=mr_search", "--seed=0", "--gpus=2"]
+    where = ["--scheduler=slurm", f"--site={site_file}", "--dry-run"]
+    command = [sys.executable, "-m", "mrsearch.cli", "train", *names, *places, *where]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    script, _, study = done.stdout.partition("\n# study\n")
+    assert "#SBATCH --gres=gpu:h100:2" in script and "#SBATCH --job-name=tiny-mr_search-seed0-" in script
+    assert "mrsearch.cli train --study=demo" in script
+    assert Study.model_validate_json(study).name == "demo"
+    assert list(tmp_path.iterdir()) == [site_file]
