@@ -70,7 +70,7 @@ def _read_tar(path: Path) -> Iterator[tuple[str, str, str]]:
                 found = True
                 stream = archive.extractfile(member)
                 assert stream is not None
-                yield from _read_lines(io.BufferedReader(stream, 1 << 20), f"{path} ({member.name})")  # type: ignore[arg-type,type-var]
+                yield from _read_lines(io.BufferedReader(stream, 1 << 20), f"{path} ({member.name})")  # type: ignore[type-var]
     if not found:
         raise ValueError(f"{path}: a gzipped tar without a .jsonl file in it: expected the passages of a corpus")
 
