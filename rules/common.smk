@@ -35,7 +35,8 @@ MIRROR_OPTION = ["--mirror", RUN.paths.mirror] if RUN.paths.mirror else []
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
 TOKEN = LAYOUT.token(STUDY.retrieval.use)
 SERVED = STUDY.retrieval.service.mode == "http"
-RETRIEVER = ancient(TOKEN) if SERVED else []
+STARTED = LAYOUT.started(STUDY.retrieval.use)
+RETRIEVER = ancient(STARTED) if SERVED else []
 ENDPOINT_OPTION = ["--endpoint", str(TOKEN)] if SERVED else []
 
 TABLE_KINDS = ("html", "csv", "md", "tex")
@@ -139,7 +140,7 @@ def start_folder(wildcards):
 
 def report_files(wildcards=None):
     """Tables, figures and the viewer."""
-    tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in TABLES for kind in TABLE_KINDS]
+    tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in [*TABLES, "compute"] for kind in TABLE_KINDS]
     figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in FIGURES for kind in FIGURE_KINDS]
     return [*tables, *figures, LAYOUT.root / "viewer"]
 
@@ -161,23 +162,30 @@ def training_resource(name):
 
 
 def begin():
-    """Write the study down. On a cluster, first name everything that would stop the run, before a job is submitted."""
+    """Write the study down and start what its jobs need. On a cluster, first name everything that would stop the run,
+    before a job is submitted."""
     if RUN.scheduler == "slurm" and (problems := preflight(RUN, STUDY)):
         raise WorkflowError("\n".join(["The run was not started:", *problems]))
     write_study(STUDY, LAYOUT.study)
+    start_retriever()
 
 
-def retriever_command(action):
-    """Let the command `mrsearch retriever ACTION` look after a server that may be running."""
-    subprocess.run(["mrsearch", "retriever", action, str(TOKEN)], check=False)
+def start_retriever():
+    """Start the server for jobs that wait for it, unless its rule is about to do so."""
+    waiting = list(workflow.dag.needrun_jobs())
+    if any(job.rule.name == "retriever" for job in waiting):
+        return
+    if SERVED and any(str(STARTED) in job.input for job in waiting):
+        logger.info(f"Retrieval server: {STUDY.retrieval.use}")
+        places = ["--study", STUDY_FILE, "--corpus", str(LAYOUT.corpus), "--indexes", str(LAYOUT.indexes)]
+        log = LAYOUT.log(f"retriever/{STUDY.retrieval.use}")
+        with log.open("w") as output:
+            command = ["mrsearch", "retriever", "start", *places, *ASKED.placement, str(TOKEN)]
+            if subprocess.run(command, stdout=output, stderr=output).returncode:
+                raise WorkflowError(f"The retrieval server did not start; {log} says why.")
 
 
 def stop_retriever():
     """Nothing stays behind, whether the run succeeded or failed."""
     if SERVED and any(TOKEN.parent.glob(f"{TOKEN.name}*")):
-        retriever_command("stop")
-
-
-# A token that outlived its server would let consumers start without one.
-if workflow.is_main_process and SERVED and TOKEN.exists():
-    retriever_command("gone")
+        subprocess.run(["mrsearch", "retriever", "stop", str(TOKEN)])

@@ -92,6 +92,38 @@ rule figures:
         " --out {params.out:q} 2> {log:q}"
 
 
+# Measurements are no outputs, so their jobs' outputs are the input. They differ from run to run; other tables do not.
+rule compute:
+    input:
+        LAYOUT.root / "metrics.parquet",
+        trained_files("run.json"),
+        record_files(),
+    output:
+        report(
+            LAYOUT.root / "tables" / "compute.html",
+            caption="../workflow/report/compute_table.rst",
+            category="Tables",
+            labels={"table": "Time and hardware"},
+        ),
+        [LAYOUT.root / "tables" / f"compute.{kind}" for kind in TABLE_KINDS[1:]],
+    log:
+        LAYOUT.log("report/compute"),
+    conda:
+        "../envs/cpu.yaml"
+    threads: ASKED.stage("report").threads
+    resources:
+        **ASKED.of("report"),
+    params:
+        study=STUDY_FILE,
+        settings=stages.report(STUDY),
+        results=str(LAYOUT.root),
+        out=lambda wildcards, output: str(Path(output[0]).parent),
+    message:
+        "Time and hardware"
+    shell:
+        "mrsearch report compute --study {params.study:q} --results {params.results:q} --out {params.out:q} 2> {log:q}"
+
+
 rule viewer:
     input:
         record_files(),

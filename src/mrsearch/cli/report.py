@@ -50,6 +50,19 @@ def figures(
 
 
 @app.command()
+def compute(
+    study: options.Study,
+    results: Annotated[Path, typer.Option(help="The study's folder of results.")],
+    out: options.Out,
+) -> None:
+    """Write the table of time and hardware as CSV, Markdown, HTML and LaTeX."""
+    from mrsearch.config import read_study
+    from mrsearch.reporting.compute import write_compute
+
+    write_compute(read_study(study), results, out)
+
+
+@app.command()
 def viewer(
     study: options.Study,
     records: Annotated[Path, typer.Option(help="Folder of the study's evaluations.")],

@@ -1,13 +1,16 @@
-"""A table as data: cells with their marks, written as Markdown and LaTeX."""
+"""A table as data: cells with their marks, written as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class Mark(StrEnum):
@@ -112,12 +115,26 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV; numbers to 6 significant digits."""
+    listed = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(listed[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _plain(value) for key, value in row.items()} for row in listed)
+    return text.getvalue()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8", newline="\n")
     part.replace(path)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _md(text: str) -> str:

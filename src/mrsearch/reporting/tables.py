@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from mrsearch.config import Study
 from mrsearch.reporting import episode_table, method_tables, paper
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.html import to_html
-from mrsearch.reporting.layout import Mark, Table, to_latex, to_markdown, write_text
+from mrsearch.reporting.layout import Mark, Table, to_csv, to_latex, to_markdown, write_text
 
 TERMINAL_WIDTH = 160
 
@@ -34,7 +33,7 @@ def write_tables(study: Study, metrics: Path, out: Path) -> None:
         written.append((method_tables.extra_table(rows), method_tables.extra_rows(rows)))
     written += paper.tables_beside(rows)
     for table, data in written:
-        write_text(out / f"{table.name}.csv", _csv(data))
+        write_text(out / f"{table.name}.csv", to_csv(data))
         write_text(out / f"{table.name}.md", to_markdown(table))
         write_text(out / f"{table.name}.html", to_html(table))
         write_text(out / f"{table.name}.tex", to_latex(table))
@@ -65,17 +64,3 @@ def main_table_text(study: Study, metrics: Path) -> str:
     for note in table.notes:
         console.print(note, highlight=False, markup=False)
     return shown.getvalue()
-
-
-def _csv(rows: Iterable[dict[str, Any]]) -> str:
-    """Rows as CSV; numbers to 6 significant digits."""
-    listed = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(listed[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in row.items()} for row in listed)
-    return text.getvalue()
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
