@@ -27,13 +27,15 @@ rule index:
         " --out {output:q} 2> {log:q}"
 
 
-# The token exists while the server runs; it is no result, so consumers take it as ancient().
+# The first start. Jobs that search take the mark as ancient() input, and it stays when the server is stopped: below a
+# missing file Snakemake would run every job again, not only those that lack something. Later runs start the server
+# before their first job.
 rule retriever:
     input:
         corpus=LAYOUT.corpus,
         indexes=INDEXES,
     output:
-        temp(LAYOUT.token("{retriever}")),
+        touch(LAYOUT.started("{retriever}")),
     log:
         LAYOUT.log("retriever/{retriever}"),
     localrule: True
@@ -46,9 +48,10 @@ rule retriever:
         study=STUDY_FILE,
         indexes=lambda wildcards: str(LAYOUT.indexes),
         placement=untracked(ASKED.placement),
+        token=lambda wildcards: str(LAYOUT.token(wildcards.retriever)),
     message:
         "Retrieval server: {wildcards.retriever} (partition {resources.partition}: {resources.gpus_per_node} GPUs,"
         " {resources.cpus} cores, {resources.mem_mb} MB)"
     shell:
         "mrsearch retriever start --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
-        " {params.placement:q} {output:q} > {log:q} 2>&1"
+        " {params.placement:q} {params.token:q} > {log:q} 2>&1"

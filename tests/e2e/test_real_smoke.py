@@ -55,14 +55,15 @@ def test_nothing_runs_again_for_another_service_setting(ran: Project) -> None:
     assert ran.planned(config) == {}
 
 
-def test_a_missing_record_starts_the_retriever_once_more(ran: Project, layout: Layout) -> None:
+def test_a_missing_record_starts_the_retriever_and_one_evaluation(ran: Project, layout: Layout) -> None:
     record = ran.folder / layout.record_files("tiny", "rag", 0)[0]
-    kept = record.read_bytes()
+    before = record.read_bytes()
     record.unlink()
-    planned = ran.planned(CONFIG, "evaluations")
-    record.write_bytes(kept)
-    assert (planned["retriever"], planned["evaluate"]) == (1, 1)
-    assert "index" not in planned
+    assert ran.planned(CONFIG, "evaluations") == {"evaluate": 1, "evaluations": 1, "total": 2}
+    output = ran.snakemake("--rerun-incomplete", "evaluations", config=CONFIG)
+    assert "Retrieval server: minilm" in output
+    assert record.read_bytes() == before
+    assert running(ran, layout) == []
 
 
 def test_the_retriever_is_stopped_after_a_failure(ran: Project, layout: Layout) -> None:

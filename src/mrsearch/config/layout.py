@@ -54,6 +54,10 @@ class Layout:
         """The running retriever's token, while it runs."""
         return self.root / "service" / f"{retriever}.json"
 
+    def started(self, retriever: str) -> Path:
+        """Mark that the retriever's rule has run; it stays when the server is stopped."""
+        return self.root / "service" / f"{retriever}.started"
+
     def base(self, model: str) -> Path:
         """Hugging Face folder of an untrained model; downloaded ones are shared between studies."""
         source = self._study.models.get(model)
