@@ -34,7 +34,7 @@ demo: $(INSTALLED)
 
 report: $(INSTALLED)
 	@if [ ! -e $(RESULTS)/report.html ] || [ -n "$$(find $(RESULTS)/tables $(RESULTS)/figures -newer $(RESULTS)/report.html)" ]; then \
-	  $(BIN)/snakemake --quiet all --config study=$(STUDY) --report $(RESULTS)/report.html; \
+	  $(BIN)/snakemake --quiet host rules progress --config study=$(STUDY) --report $(RESULTS)/report.html; \
 	fi
 	@$(BIN)/mrsearch report show --study $(RESULTS)/study.json --metrics $(RESULTS)/metrics.parquet
 	@printf 'Tables:  %s\nFigures: %s\nReport:  %s\n' $(RESULTS)/tables $(RESULTS)/figures $(RESULTS)/report.html
