@@ -6,8 +6,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +30,8 @@ class Tracker:
     """Reports one training, and never disturbs it: the first error is logged, and reporting is off from then on.
 
     The environment decides where to: `WANDB_MODE` if it is set, else online where `WANDB_API_KEY` is set, else offline,
-    without any network. `wandb sync` uploads offline files later, and joins those of a restarted training by their id.
+    without any network. `mrsearch wandb-sync` uploads offline files later, and joins those of a restarted
+    training by their id.
     """
 
     def __init__(self, run: wandb.Run | None, run_id: str | None) -> None:
@@ -59,6 +63,33 @@ class Tracker:
         if self._run is not None:
             run = self._run
             self._guard(lambda: run.log(_flat(metrics), step=step))
+
+    def table(self, step: int, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Report a table at a step."""
+        if self._run is not None:
+            run, data = self._run, [list(row) for row in rows]
+
+            def report() -> None:
+                import wandb
+
+                run.log({name: wandb.Table(columns=list(columns), data=data)}, step=step)
+
+            self._guard(report)
+
+    def reference(self, name: str, kind: str, paths: Iterable[Path]) -> None:
+        """Report files and folders as an artifact that refers to where they lie, with their hashes; none is copied."""
+        if self._run is not None:
+            run = self._run
+
+            def report() -> None:
+                import wandb
+
+                artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name), type=kind)
+                for path in paths:
+                    artifact.add_reference(path.resolve().as_uri(), name=f"{path.parent.name}/{path.name}")
+                run.log_artifact(artifact)
+
+            self._guard(report)
 
     def finish(self, failed: bool = False) -> None:
         """End the run and write out what is buffered; a second call does nothing."""
@@ -111,6 +142,34 @@ def _init(names: list[str], run_id: str, config: dict[str, Any], directory: Path
         # The service process still holds the run that failed, under the same id.
         wandb.teardown()
         return wandb.init(mode="offline", **{**arguments, "resume": None})
+
+
+def upload(study_name: str, config: Mapping[str, Any], root: Path) -> int:
+    """Upload every offline run below `root`, a study's folder of results, by wandb's own sync; its exit code.
+
+    First the records of every evaluation below `root/eval` are referred to, in one run per model, method and seed;
+    those of an earlier call stay. Runs that were uploaded are passed over. ValueError where there is
+    neither run nor record.
+    """
+    evaluated = sorted(path for path in root.glob("eval/*/*/seed*") if path.is_dir())
+    for folder in evaluated:
+        _, model, method, seed = folder.relative_to(root).parts
+        directory = root / "runs" / "eval" / model / method / seed
+        if list(directory.glob("wandb/*run-*")):
+            continue
+        number = int(seed.removeprefix("seed"))
+        directory.mkdir(parents=True, exist_ok=True)
+        with Tracker.start(study_name, model, method, number, config, directory) as tracker:
+            files = sorted(folder.glob("*.jsonl.gz"))
+            tracker.reference(f"{model}-{method}-{seed}-records", "meta-episodes", files)
+    runs = sorted(path for path in root.glob("runs/**/wandb/offline-run-*") if path.is_dir())
+    waiting = [run for run in runs if not list(run.glob("*.synced"))]
+    if not (runs or evaluated):
+        raise ValueError(f"{root}: holds no offline run of W&B: train something first, or name the run's --results")
+    if not waiting:
+        return 0
+    command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, waiting)]
+    return subprocess.run(command, check=False).returncode
 
 
 def _end(run: wandb.Run, exit_code: int) -> None:

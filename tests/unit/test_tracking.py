@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from mrsearch.tracking import Tracker
+from mrsearch import tracking
+from mrsearch.tracking import Tracker, upload
 
 CONFIG = {"training": {"steps": 3}, "seeds": [0]}
 BLOCK, FILE_HEADER, CHUNK_HEADER = 32768, 7, 7
@@ -129,6 +130,57 @@ def test_an_error_while_logging_turns_reporting_off_once(tmp_path, caplog):
     tracker.finish()
     tracker.finish()
     assert len([message for message in caplog.messages if message.startswith("W&B is off")]) == 1
+
+
+def test_a_run_holds_tables_and_refers_to_files(tmp_path):
+    model = tmp_path / "mr_search" / "model"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").write_bytes(b"weights")
+    with start(tmp_path) as tracker:
+        tracker.table(2, "samples", ["question", "answer"], [["who?", "me"], ["<b>", "x"]])
+        tracker.log(2, {"em": 0.5})
+        tracker.reference("tiny/mr_search", "model", [model])
+    (run,) = runs(tmp_path)
+    (row,) = history(run)
+    assert (row["_step"], row["em"]) == (2, 0.5)
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text())["data"] == [["who?", "me"], ["<b>", "x"]]
+    artifacts = [record.artifact for record in run if record.WhichOneof("record_type") == "artifact"]
+    artifacts += [
+        record.request.log_artifact.artifact
+        for record in run
+        if record.WhichOneof("record_type") == "request" and record.request.HasField("log_artifact")
+    ]
+    (stored,) = [artifact for artifact in artifacts if artifact.type == "model"]
+    assert stored.name == "tiny-mr_search"
+    (entry,) = stored.manifest.contents
+    assert (entry.path, entry.ref) == ("mr_search/model/model.safetensors", (model / "model.safetensors").as_uri())
+    assert entry.digest
+
+
+def test_sync_hands_every_waiting_run_to_wandb(tmp_path, monkeypatch):
+    with start(tmp_path / "runs" / "tiny") as tracker:
+        tracker.log(1, {"em": 0.5})
+    records_folder = tmp_path / "eval" / "tiny" / "mr_search" / "seed3"
+    records_folder.mkdir(parents=True)
+    (records_folder / "one.greedy.jsonl.gz").write_bytes(b"records")
+    commands: list = []
+    monkeypatch.setattr(
+        tracking.subprocess,
+        "run",
+        lambda command, check: commands.append(command) or subprocess.CompletedProcess([], 7),
+    )
+    assert upload("demo", CONFIG, tmp_path) == 7
+    (command,) = commands
+    assert command[1:5] == ["-m", "wandb", "sync", "--yes"]
+    waiting = sorted(tmp_path.glob("runs/**/wandb/offline-run-*"))
+    assert len(waiting) == 2 and command[5:] == [str(path) for path in waiting]
+    for path in waiting:
+        (path / "run.wandb.synced").touch()
+    assert upload("demo", CONFIG, tmp_path) == 0
+    assert len(commands) == 1
+    with pytest.raises(ValueError, match="holds no offline run"):
+        upload("demo", CONFIG, tmp_path / "nothing")
 
 
 PROGRAM = """

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from mrsearch.cli import config, data, index, model, preflight, report, retriever, study, training
+from mrsearch.cli import bundle, config, data, index, model, preflight, report, retriever, study, training, wandb_sync
 
 app = typer.Typer(
     name="mrsearch",
@@ -26,6 +26,9 @@ app.add_typer(model.app, name="model")
 app.command("train")(training.train)
 app.command("evaluate")(training.evaluate)
 app.add_typer(report.app, name="report")
+app.command("bundle")(bundle.bundle)
+app.command("verify")(bundle.verify)
+app.command("wandb-sync")(wandb_sync.wandb_sync)
 app.add_typer(config.app, name="config")
 
 USER_ERROR = 2

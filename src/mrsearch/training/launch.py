@@ -62,9 +62,15 @@ def train_method(
         else:
             from mrsearch.agent.questions import read_questions
             from mrsearch.training.local import LocalTrainer
+            from mrsearch.training.samples import COLUMNS, sample_rows
 
-            LocalTrainer(study, method, seed, read_questions(questions), engine, start, steps, run_dir).train(out)
+            trainer = LocalTrainer(study, method, seed, read_questions(questions), engine, start, steps, run_dir)
+            trainer.show = lambda step, metas: tracker.table(
+                step, "samples", COLUMNS, sample_rows(step, metas, study.protocol)
+            )
+            trainer.train(out)
         steps.publish(log_file)
+        tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
     inputs = {"start": start, "questions": questions}
     extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
     write_run(run, study=study, stage="train", inputs=inputs, seeds=[seed], extra=extra)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class LocalTrainer:
     start: Path
     steps: StepLog
     run_dir: Path
+    show: Callable[[int, Sequence[MetaEpisode]], None] | None = None
+    """Is handed the step's meta-episodes now and then: at steps that `training.checkpoint_every` divides."""
 
     def train(self, out: Path) -> None:
         """Run every step, resuming from the newest checkpoint in `run_dir`, and export the policy to `out`."""
@@ -90,6 +92,8 @@ class LocalTrainer:
         rows = training_rows(metas, rewards, exists, train)
         updated = update(policy.model, optimizer, rows, config, step=step, seed=self.seed, reference=reference)
         policy.forget()
+        if self.show and step % config.checkpoint_every == 0:
+            self.show(step, metas)
         return {**summary(metas, rewards, exists), **updated}
 
     def _count(self, metas: Sequence[MetaEpisode], counters: dict[str, int]) -> None:

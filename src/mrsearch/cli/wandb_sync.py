@@ -1,0 +1,24 @@
+"""`mrsearch wandb-sync`: offline runs, uploaded later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def wandb_sync(
+    study: Annotated[str, typer.Argument(help="Name of a study that has run.")],
+    results: Annotated[Path, typer.Option(help="`paths.results` of the run.")] = Path("results"),
+) -> None:
+    """Upload a study's offline runs to Weights & Biases; needs its key, as `wandb login` or WANDB_API_KEY gives it."""
+    from mrsearch.config import read_study
+    from mrsearch.tracking import upload
+
+    root = results / study
+    if not (root / "study.json").is_file():
+        raise ValueError(f"{root}: holds no study.json: run the study {study!r} first, or name its --results")
+    code = upload(study, read_study(root / "study.json").model_dump(mode="json"), root)
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,27 @@
+"""A few of a step's meta-episodes as rows that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mrsearch.agent.records import MetaEpisode
+from mrsearch.agent.scoring import rewards
+from mrsearch.config.protocol import Protocol
+
+SHOWN = 4
+"""Meta-episodes per table."""
+COLUMNS = ("step", "meta_episode", "question", "golden_answers", "episode", "transcript", "answer", "reward", "stop")
+
+
+def sample_rows(step: int, metas: Sequence[MetaEpisode], protocol: Protocol) -> list[list[Any]]:
+    """One row per episode of the first meta-episodes, in the order of COLUMNS; observations stand in the transcript."""
+    rows = []
+    for number, meta in enumerate(metas[:SHOWN]):
+        golds = " | ".join(meta.question.golden_answers)
+        scores = rewards(meta, protocol.scoring)
+        for index, (episode, score) in enumerate(zip(meta.episodes, scores, strict=True), 1):
+            text = "\n".join(part for turn in episode.turns for part in (turn.text, turn.observation) if part)
+            row = [step, number, meta.question.question, golds, index, text, episode.answer or "", score]
+            rows.append([*row, episode.stop.value])
+    return rows
