@@ -80,15 +80,14 @@ class Progress:
 
     def __init__(self, steps: StepLog) -> None:
         self._steps = steps
-        self._shown, self._looked = -1, 0.0
+        self._shown, self._told = -1, 0.0
 
     def __call__(self) -> str | None:
         """A line if there is a step that was not shown, at most every PROGRESS_SECONDS."""
-        if time.monotonic() - self._looked < PROGRESS_SECONDS:
+        if self._shown >= 0 and time.monotonic() - self._told < PROGRESS_SECONDS:
             return None
-        self._looked = time.monotonic()
         rows = self._steps.rows()
         if not rows or rows[-1]["step"] == self._shown:
             return None
-        self._shown = rows[-1]["step"]
+        self._shown, self._told = rows[-1]["step"], time.monotonic()
         return f"{self._steps.title} step {self._shown + 1}/{self._steps.total} {brief(rows[-1])}"

@@ -111,7 +111,7 @@ def ran(project: Project) -> Project:
     """The project after one whole run on the cluster."""
     output = project.run()
     assert re.search(r"tiny-mr_search-seed3: submitted job \d+", output)
-    assert "step 3/3" in output, "the training's own progress is shown"
+    assert re.search(r"tiny-mr_search-seed3 step \d/3 ", output), "the training's own progress is shown"
     project.assert_nothing_left()
     return project
 
