@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import Qwen2Config, Qwen2ForCausalLM, StoppingCriteria, StoppingCriteriaList
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from tiny import tiny_model, word_tokenizer
+from tiny import word_tokenizer
 
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
@@ -28,9 +28,11 @@ from mrsearch.agent.ports import Finish, Generation, Hit, Passage
 from mrsearch.agent.protocol import StopRule
 from mrsearch.agent.records import Question
 from mrsearch.agent.spec import AgentSpec
+from mrsearch.config.models import TinyModel
 from mrsearch.config.protocol import Prompts, Protocol
 from mrsearch.policy.torch_policy import TorchPolicy
 
+TAG_PREFERENCE = 2.0
 PROTOCOL = Protocol(
     prompts=Prompts(search="w1 {question}", reflection="w2 w3", invalid_action=" w4 "),
     turn_tokens=24,
@@ -71,6 +73,32 @@ class OnePassage:
         return [Hit(Passage("p", "w5", " ".join(f"w{n}" for n in range(20))), 1.0)]
 
 
+def untrained(tokenizer, hidden: int, layers: int):
+    """A Qwen2 with random weights, which likes tags, so that turns end as in an agent."""
+    shape = TinyModel(hidden_size=hidden, intermediate_size=2 * hidden, layers=layers)
+    torch.manual_seed(shape.seed)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=shape.hidden_size,
+            intermediate_size=shape.intermediate_size,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.kv_heads,
+            max_position_embeddings=shape.max_positions,
+            initializer_range=0.3,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    ).eval()
+    tags = tokenizer.convert_tokens_to_ids(["<search>", "</search>", "<answer>", "</answer>"])
+    with torch.no_grad():
+        model.get_output_embeddings().weight[tags] *= TAG_PREFERENCE
+    return model
+
+
 def answer(policy, count: int):
     """Records of `count` questions, and seconds."""
     dialogue = Dialogue(policy.tokenizer, PROTOCOL)
@@ -91,13 +119,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--hidden", type=int, default=128, help="width of the model; the demo's is 128")
+    parser.add_argument("--layers", type=int, default=3, help="layers of the model; the demo's has 3")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    tokenizer = word_tokenizer(size=60)
-    model = tiny_model(len(tokenizer))
-    tags = tokenizer.convert_tokens_to_ids(["<search>", "</search>", "<answer>", "</answer>"])
-    with torch.no_grad():
-        model.get_output_embeddings().weight[tags] *= 2.0
+    tokenizer = word_tokenizer(size=1000)
+    model = untrained(tokenizer, options.hidden, options.layers)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     batched, sequential = TorchPolicy(model, tokenizer, StopRule(tokenizer)), SequentialPolicy(model, tokenizer)
     for policy in (batched, sequential):
         answer(policy, 2)
@@ -106,6 +134,7 @@ def main() -> None:
     turns = sum(len(episode.turns) for record in fast for episode in record.episodes)
     tokens = sum(sum(record.loss_mask) for record in fast)
     same = sum(one.token_ids == other.token_ids for one, other in zip(fast, slow, strict=True))
+    print(f"{parameters / 1e6:.1f} million parameters")
     print(f"{options.questions} questions, {turns} turns, {tokens} generated tokens, {options.threads} threads")
     print(f"batched policy       {options.questions / fast_seconds:8.2f} questions/s ({fast_seconds:.2f} s)")
     print(f"loop of generate     {options.questions / slow_seconds:8.2f} questions/s ({slow_seconds:.2f} s)")

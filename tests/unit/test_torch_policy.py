@@ -150,3 +150,17 @@ def test_sampling_follows_the_distribution():
     nucleus, logprobs = sample(logits, ones, ones * 0.6, uniform)
     assert set(nucleus.tolist()) == {0, 1}
     assert logprobs[nucleus == 1][0].item() == pytest.approx(torch.log(torch.tensor(0.3)).item(), abs=1e-6)
+
+
+def test_rows_that_ended_leave_the_batch_and_keep_their_cache(policy):
+    """Very unequal lengths, turn after turn: the same tokens as full forward passes, one request at a time."""
+    lengths = {"a": 1, "b": 2, "c": 2, "d": 5, "e": 9, "f": 17}
+    contexts = {name: [5 + place, 6, 7 + 2 * place] for place, name in enumerate(lengths)}
+    for turn in range(3):
+        wanted = {name: count if turn % 2 == 0 else 18 - count for name, count in lengths.items()}
+        results = run(policy, [(name, contexts[name], Sampling(max_tokens=wanted[name])) for name in lengths])
+        for name, context in contexts.items():
+            expected, logprobs = greedy_alone(policy, context, wanted[name])
+            assert results[name].token_ids == expected, (turn, name)
+            assert results[name].logprobs == pytest.approx(logprobs, abs=2e-5)
+            contexts[name] = [*context, *expected, 8, 9]

@@ -18,11 +18,17 @@ class ReservedLayer(DynamicLayer):
         self.dtype, self.device = keys_BHSD.dtype, keys_BHSD.device
         self.length = keys_BHSD.shape[-2]
         shape = (*keys_BHSD.shape[:2], self.length + room, keys_BHSD.shape[-1])
-        self._keys, self._values = keys_BHSD.new_zeros(shape), values_BHSD.new_zeros(shape)
+        # Reserved columns are read only after all rows have written them, so they need no first value.
+        self._keys, self._values = keys_BHSD.new_empty(shape), values_BHSD.new_empty(shape)
         self._keys[:, :, : self.length] = keys_BHSD
         self._values[:, :, : self.length] = values_BHSD
         self.keys, self.values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
         self.is_initialized = True
+
+    def of(self, rows_B: Tensor) -> ReservedLayer:
+        """The rows where `rows_B` is True, with the room that is left."""
+        keys, values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
+        return ReservedLayer(keys[rows_B], values[rows_B], self._keys.shape[-2] - self.length)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -48,6 +54,35 @@ def repack(layers: list[tuple[Tensor, Tensor]], source_B: Tensor, columns_BP: Te
         index = columns_BP[:, None, :, None].expand(-1, heads, -1, width)
         packed.append(ReservedLayer(keys[source_B].gather(2, index), values[source_B].gather(2, index), room))
     return Cache(layers=packed)
+
+
+def take(cache: Cache, rows_B: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values [B', H, S, D] of every layer: of the rows where `rows_B` is True, or of all of them."""
+    chosen = slice(None) if rows_B is None else rows_B
+    layers: list[Any] = cache.layers
+    return [(layer.keys[chosen], layer.values[chosen]) for layer in layers]
+
+
+def keep(cache: Cache, rows_B: Tensor) -> Cache:
+    """A cache of the rows where `rows_B` is True, with the room that is left."""
+    layers: list[Any] = cache.layers
+    return Cache(layers=[layer.of(rows_B) for layer in layers])
+
+
+def gather(parts: list[tuple[Tensor, list[tuple[Tensor, Tensor]]]], rows: int) -> list[tuple[Tensor, Tensor]]:
+    """The layers of `rows` rows from parts (row numbers, their layers), each as long as the longest; the rest is 0."""
+    if len(parts) == 1:
+        return parts[0][1]
+    whole = []
+    for layer in range(len(parts[0][1])):
+        longest = parts[-1][1][layer][0]
+        shape = (rows, longest.shape[1], longest.shape[2], longest.shape[3])
+        pair = (longest.new_zeros(shape), longest.new_zeros(shape))
+        for numbers, layers in parts:
+            for target, source in zip(pair, layers[layer], strict=True):
+                target[numbers.to(target.device), :, : source.shape[2]] = source
+        whole.append(pair)
+    return whole
 
 
 def empty(layers: int, rows: int, heads: int, width: int, room: int, dtype: torch.dtype, device: torch.device) -> Cache:

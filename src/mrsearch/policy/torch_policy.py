@@ -149,35 +149,47 @@ class TorchPolicy:
         lengths = torch.tensor([len(request.context) for request in batch])
         positions = (lengths[:, None] - width + torch.arange(width)[None]).clamp(min=0)
         logits = self._forward(tokens, _chunk_mask(allowed[:, : past + width], past), positions, cache)
-        self._decode(batch, logits, allowed, lengths, past + width, cache)
-        self._remember(batch, allowed, cache)
+        self._layers = self._decode(batch, logits, allowed, lengths, past + width, cache)
+        self._remember(batch, allowed)
 
     def _decode(
         self, batch: list[_Request], logits: Tensor, allowed: Tensor, lengths: Tensor, column: int, cache: Any
-    ) -> None:
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Decode until every request ended; returns keys and values [B, H, S, D] of all layers.
+
+        Rows whose requests ended leave the batch once they are half of it, so that few long generations do not carry
+        many short ones along.
+        """
         samplings = [request.sampling for request in batch]
         draws = uniforms(samplings)
         temperature = torch.tensor([sampling.temperature for sampling in samplings], device=self.device)
         top_p = torch.tensor([sampling.top_p for sampling in samplings], device=self.device)
-        running = torch.ones(len(batch), dtype=torch.bool)
+        rows, parked = torch.arange(len(batch)), []
         for step in range(draws.shape[1]):
-            drawn, logprobs = sample(logits, temperature, top_p, draws[:, step])
+            here = rows.to(self.device)
+            drawn, logprobs = sample(logits, temperature[here], top_p[here], draws[rows, step])
             drawn = drawn.cpu()
-            self._append(batch, running, drawn, logprobs.tolist())
-            running = torch.tensor([request.finish is None for request in batch])
+            self._append([batch[row] for row in rows.tolist()], drawn, logprobs.tolist())
+            running = torch.tensor([batch[row].finish is None for row in rows.tolist()])
             if not running.any():
-                return
-            allowed[:, column] = running
-            mask = allowed[:, None, None, : column + 1].to(self.device)
-            logits = self._forward(drawn[:, None], mask, (lengths + step)[:, None], cache)
+                break
+            if 2 * int(running.sum()) <= len(rows):
+                parked.append((rows[~running], kv_cache.take(cache, (~running).to(self.device))))
+                cache = kv_cache.keep(cache, running.to(self.device))
+                rows, drawn, running = rows[running], drawn[running], running[running]
+            allowed[rows, column] = running
+            mask = allowed[rows][:, None, None, : column + 1].to(self.device)
+            logits = self._forward(drawn[:, None], mask, (lengths[rows] + step)[:, None], cache)
             column += 1
+        parked.append((rows, kv_cache.take(cache)))
+        return kv_cache.gather(parked, len(batch))
 
-    def _append(self, batch: list[_Request], running: Tensor, drawn: Tensor, logprobs: list[float]) -> None:
+    def _append(self, batch: list[_Request], drawn: Tensor, logprobs: list[float]) -> None:
         candidate = self._candidates[drawn].tolist()
         for b, token in enumerate(drawn.tolist()):
-            if not running[b]:
-                continue
             request = batch[b]
+            if request.finish is not None:
+                continue
             request.token_ids.append(token)
             request.logprobs.append(logprobs[b])
             if candidate[b] and self.stop_rule.is_end(request.token_ids):
@@ -229,8 +241,7 @@ class TorchPolicy:
                 columns[b, past - count :] = row.columns[:count]
         return kv_cache.repack(self._layers, source.to(self.device), columns.to(self.device), room)
 
-    def _remember(self, batch: list[_Request], allowed: Tensor, cache: Any) -> None:
-        self._layers = [(layer.keys, layer.values) for layer in cache.layers]
+    def _remember(self, batch: list[_Request], allowed: Tensor) -> None:
         filled = allowed[:, : self._layers[0][0].shape[-2]]
         self._rows = {}
         for b, request in enumerate(batch):
