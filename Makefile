@@ -4,14 +4,15 @@
 #   make test     run all tests
 #   make report   write report.html of a study that has run and print its table (STUDY=demo)
 #   make lint     check style, types and workflow
-#   make config   write config.yaml's comments, the schemas and the key tables anew from src/mrsearch/config/
-#   make lock     resolve envs/cpu.in anew into envs/cpu.lock.txt (needs uv)
+#   make docs     build the documentation site in build/site
+#   make config   write config.yaml's comments, the schemas, the key tables and the commands' reference anew
+#   make lock     resolve envs/*.in anew into envs/*.lock.txt (needs uv)
 #
 # TORCH_PIP_ARGS are further arguments for pip when it installs PyTorch, to point it at PyTorch's CPU wheels.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test report lint config lock
+.PHONY: help demo test report lint docs config lock
 
 STUDY ?= demo
 UV ?= uv
@@ -19,6 +20,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profile/local
 RESULTS := results/$(STUDY)
 INSTALLED := .venv/installed
+DOCS := build/docs-env
 export TORCH_PIP_ARGS PYTHON
 
 help:
@@ -49,6 +51,15 @@ lint: $(INSTALLED)
 	@$(BIN)/snakefmt --check Snakefile rules workflow
 	@$(BIN)/snakemake --lint
 
+$(DOCS)/installed: envs/docs.lock.txt $(INSTALLED)
+	@$(BIN)/python -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+docs: $(DOCS)/installed
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "Site: build/site/index.html"
+
 config: $(INSTALLED)
 	@$(BIN)/mrsearch config generate
 
@@ -57,3 +68,4 @@ COMPILE = $(UV) pip compile --python-version 3.11 --generate-hashes --no-header 
 lock:
 	@$(COMPILE) envs/build.in --output-file envs/build.lock.txt
 	@$(COMPILE) envs/cpu.in --constraint envs/build.lock.txt --override envs/elsewhere.txt --output-file envs/cpu.lock.txt
+	@$(COMPILE) envs/docs.in --constraint envs/cpu.lock.txt --output-file envs/docs.lock.txt

@@ -116,7 +116,7 @@ rule compute:
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
-        results=str(LAYOUT.root),
+        results=lambda wildcards: str(LAYOUT.root),
         out=lambda wildcards, output: str(Path(output[0]).parent),
     message:
         "Time and hardware"

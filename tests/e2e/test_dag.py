@@ -61,6 +61,14 @@ def test_the_papers_dag_is_drawn_whole(dry_run: Run) -> None:
     assert (planned["download_registered"], planned["questions"]) == (11, 9)
 
 
+def test_the_dag_is_written_as_a_graph(root: Path, tmp_path: Path) -> None:
+    config = ["study=demo", f"paths={{results: {tmp_path}/results, resources: {tmp_path}/resources}}"]
+    command = [BIN / "snakemake", "--dag", "--config", *config]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("digraph")
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

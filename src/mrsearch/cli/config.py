@@ -15,10 +15,11 @@ def generate(
     root: Annotated[Path, typer.Option(help="The project's root.")] = Path(),
     check: Annotated[bool, typer.Option(help="Write nothing; fail if a file is out of date.")] = False,
 ) -> None:
-    """Write config/config.yaml, workflow/schemas/*.json and the key tables of config/README.md."""
+    """Write config.yaml, the schemas, the key tables of config/README.md and the commands' reference."""
+    from mrsearch.cli.reference import REFERENCE, cli_reference
     from mrsearch.config.generate import generated_files
 
-    for path, text in generated_files(root).items():
+    for path, text in (generated_files(root) | {root / REFERENCE: cli_reference()}).items():
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         if check:

@@ -1,0 +1,123 @@
+"""Every command that README and docs show: it parses, and a test runs it or it says what it needs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from mrsearch.cli import app
+from mrsearch.cli.reference import REFERENCE, cli_reference
+from mrsearch.config.retrieval import Retrieval
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "reference" not in path.parts)]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = ("", "bash", "sh")
+INDENTED, SPAN = re.compile(r"^ {4}(\S.*)$", re.MULTILINE), re.compile(r"`([^`\n]+)`")
+PROGRAMS = ("mrsearch", "snakemake", "make", "pip", "python", "sinfo", "sacctmgr", "squeue", "scancel", "scontrol")
+
+
+def shown(page: Path) -> Iterator[str]:
+    """Command lines of a page: lines of blocks, and spans that begin with a program and have an argument."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for language, block in BLOCK.findall(text) if language in SHELL for line in block.splitlines()]
+    lines += [*INDENTED.findall(text), *SPAN.findall(re.sub(r"```.*?```", "", text, flags=re.DOTALL))]
+    for line in lines:
+        command = " ".join(line.split(" #")[0].split())
+        if command.split(" ")[0] in PROGRAMS and " " in command:
+            yield command
+
+
+RUN_BY = {
+    "snakemake -n": ("e2e/test_dag.py", '"snakemake", "-n"'),
+    "snakemake -n --config study=paper": ("e2e/test_dag.py", '"study=paper"'),
+    "snakemake -n --config study=real-smoke": ("e2e/test_dag.py", '"study=real-smoke"'),
+    "snakemake --dag | dot -Tsvg": ("e2e/test_dag.py", '"--dag"'),
+    "snakemake --profile profile/local --config study=demo seeds=[0,1,2]": ("e2e/test_dag.py", '"seeds=[4,5]"'),
+    "snakemake --profile profile/local --config study=demo seeds=[1,2,3]": ("e2e/test_dag.py", '"seeds=[4,5]"'),
+    "snakemake --profile profile/local --config study=my/study.yaml": ("e2e/test_pipeline.py", "study=tests/e2e/tiny"),
+    "snakemake --profile profile/local --config study=real-smoke": ("e2e/test_real_smoke.py", "study=real-smoke"),
+}
+"""Test that runs a command, perhaps with smaller numbers, and what of the command stands in it."""
+ON_A_CLUSTER = (
+    "snakemake --profile slurm",
+    "snakemake --profile slurm --config study=demo",
+    "snakemake --profile slurm -n --config study=demo",
+    "snakemake --unlock",
+)
+"""Need Slurm; `tests/integration/slurm` runs the profile on a real one."""
+
+COMMANDS = sorted({command for page in PAGES for command in shown(page)})
+
+
+def known(program: str) -> list[str]:
+    return [command for command in COMMANDS if command.split()[0] == program]
+
+
+def test_the_pages_show_commands() -> None:
+    assert len(known("mrsearch")) > 8 and len(known("snakemake")) > 4
+
+
+@pytest.mark.parametrize("command", known("mrsearch"))
+def test_a_shown_command_exists_with_its_options(command: str) -> None:
+    here: Any = typer.main.get_command(app)
+    words = shlex.split(command)[1:]
+    while words and words[0] in getattr(here, "commands", {}):
+        here = here.commands[words.pop(0)]
+    if hasattr(here, "commands"):
+        assert words in ([], ["..."]), f"{command}: no such sub-command"
+        return
+    options = {name for parameter in here.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    unknown = [word for word in words if word.startswith("--") and word.split("=")[0] not in options | {"--help"}]
+    assert unknown == [], f"{command}: unknown options"
+    try:
+        here.make_context(here.name, [word for word in words if word != "..."])
+    except Exception as error:
+        # A page may mention a command without its options.
+        assert type(error).__name__ == "MissingParameter", f"{command}: {error}"
+
+
+@pytest.mark.parametrize("command", known("make"))
+def test_a_shown_target_exists(command: str) -> None:
+    target = command.split()[1]
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_shown_snakemake_command_is_run_by_a_test_or_needs_a_cluster() -> None:
+    missing = [command for command in known("snakemake") if command not in (*RUN_BY, *ON_A_CLUSTER)]
+    assert missing == [], "name the test that runs it in RUN_BY, or put it under ON_A_CLUSTER"
+    assert set(RUN_BY) <= set(COMMANDS), "the docs no longer show these"
+    for command, (test, evidence) in RUN_BY.items():
+        assert evidence in (ROOT / "tests" / test).read_text(encoding="utf-8"), f"{command}: not in {test}"
+
+
+def test_the_commands_reference_is_up_to_date() -> None:
+    assert (ROOT / REFERENCE).read_text(encoding="utf-8") == cli_reference(), "run `make config`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", text):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_a_retriever_as_the_guide_shows_it_is_accepted() -> None:
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/guides/retriever.md").read_text(), re.M | re.S)
+    retrieval = Retrieval.model_validate(yaml.safe_load(shown)["retrieval"])
+    assert retrieval.retrievers["fused"].kind == "hybrid"
+
+
+LINKED = re.findall(r"\]\(\.\./(src/[^)#]+)#(\w+)\)", (ROOT / "docs" / "algorithm.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("path", "name"), LINKED)
+def test_the_algorithms_functions_are_where_the_page_says(path: str, name: str) -> None:
+    assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
