@@ -67,7 +67,8 @@ class Tracker:
     def table(self, step: int, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Report a table at a step."""
         if self._run is not None:
-            run, data = self._run, [list(row) for row in rows]
+            run = self._run
+            data: list[Iterable[Any]] = [list(row) for row in rows]
 
             def report() -> None:
                 import wandb
