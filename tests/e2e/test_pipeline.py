@@ -104,7 +104,7 @@ def test_a_changed_training_keeps_the_warm_start(ran: Project) -> None:
 
 
 def test_another_place_for_the_jobs_reruns_nothing(ran: Project) -> None:
-    assert ran.planned([*place("results"), "scheduler=slurm"]) == {}
+    assert ran.planned([*place("results"), "scheduler=slurm", "site=tests/integration/slurm/site.yaml"]) == {}
 
 
 def test_the_report_is_one_page_with_tables_and_figures(ran: Project) -> None:
