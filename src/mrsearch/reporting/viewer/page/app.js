@@ -172,10 +172,8 @@
   let typing = 0;
   $("text").addEventListener("input", function () {
     clearTimeout(typing);
-    typing = setTimeout(function () {
-      state.text = $("text").value;
-      apply();
-    }, 120);
+    state.text = $("text").value;
+    typing = setTimeout(apply, 120);
   });
   $("filters").addEventListener("submit", (event) => event.preventDefault());
   $("everywhere").addEventListener("change", function () {
