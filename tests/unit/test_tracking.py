@@ -140,6 +140,10 @@ def test_a_run_holds_tables_and_refers_to_files(tmp_path):
         tracker.table(2, "samples", ["question", "answer"], [["who?", "me"], ["<b>", "x"]])
         tracker.log(2, {"em": 0.5})
         tracker.reference("tiny/mr_search", "model", [model])
+    # wandb's own process may end its file a moment after the client has let go of it.
+    deadline = time.monotonic() + 20
+    while not (runs(tmp_path) and history(runs(tmp_path)[0])) and time.monotonic() < deadline:
+        time.sleep(0.2)
     (run,) = runs(tmp_path)
     (row,) = history(run)
     assert (row["_step"], row["em"]) == (2, 0.5)
