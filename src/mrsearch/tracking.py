@@ -38,6 +38,8 @@ class Tracker:
         self.run_id = run_id
         """Id of the run; None where reporting is off from the start."""
         self._run = run
+        self._failed = False
+        """An error turned reporting off; the run is still open and ended by `finish`."""
 
     @classmethod
     def start(
@@ -60,14 +62,12 @@ class Tracker:
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Report the metrics of one step; a list becomes one curve per position: em -> em/1, em/2, ..."""
-        if self._run is not None:
-            run = self._run
+        if (run := self._reporting()) is not None:
             self._guard(lambda: run.log(_flat(metrics), step=step))
 
     def table(self, step: int, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Report a table at a step."""
-        if self._run is not None:
-            run = self._run
+        if (run := self._reporting()) is not None:
             data: list[Iterable[Any]] = [list(row) for row in rows]
 
             def report() -> None:
@@ -79,8 +79,7 @@ class Tracker:
 
     def reference(self, name: str, kind: str, paths: Iterable[Path]) -> None:
         """Report files and folders as an artifact that refers to where they lie, with their hashes; none is copied."""
-        if self._run is not None:
-            run = self._run
+        if (run := self._reporting()) is not None:
 
             def report() -> None:
                 import wandb
@@ -96,6 +95,7 @@ class Tracker:
         """End the run and write out what is buffered; a second call does nothing."""
         run, self._run = self._run, None
         if run is not None:
+            # Also after an error: wandb hands a run that is left open to whoever starts the next one in this process.
             self._guard(lambda: _end(run, int(failed)))
 
     def __enter__(self) -> Tracker:
@@ -106,11 +106,14 @@ class Tracker:
     ) -> None:
         self.finish(failed=kind is not None)
 
+    def _reporting(self) -> wandb.Run | None:
+        return None if self._failed else self._run
+
     def _guard(self, action: Any) -> None:
         try:
             action()
         except Exception as error:
-            self._run = None
+            self._failed = True
             log.warning("W&B is off from here on: %s", error)
 
 

@@ -122,6 +122,15 @@ def test_errors_never_reach_the_training(tmp_path, caplog):
     assert len([message for message in caplog.messages if message.startswith("W&B is off")]) == 1
 
 
+def test_after_an_error_the_next_training_has_a_run_of_its_own(tmp_path):
+    with start(tmp_path / "first") as tracker:
+        tracker.log("not a step", {"em": 0.1})  # type: ignore[arg-type]
+    with start(tmp_path / "second") as tracker:
+        tracker.log(1, {"em": 0.2})
+    (run,) = runs(tmp_path / "second")
+    assert [row["em"] for row in history(run)] == [0.2]
+
+
 def test_an_error_while_logging_turns_reporting_off_once(tmp_path, caplog):
     tracker = start(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -130,6 +139,32 @@ def test_an_error_while_logging_turns_reporting_off_once(tmp_path, caplog):
     tracker.finish()
     tracker.finish()
     assert len([message for message in caplog.messages if message.startswith("W&B is off")]) == 1
+
+
+def test_a_run_holds_tables_and_refers_to_files(tmp_path):
+    model = tmp_path / "mr_search" / "model"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").write_bytes(b"weights")
+    with start(tmp_path) as tracker:
+        tracker.table(2, "samples", ["question", "answer"], [["who?", "me"], ["<b>", "x"]])
+        tracker.log(2, {"em": 0.5})
+        tracker.reference("tiny/mr_search", "model", [model])
+    (run,) = runs(tmp_path)
+    (row,) = history(run)
+    assert (row["_step"], row["em"]) == (2, 0.5)
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text())["data"] == [["who?", "me"], ["<b>", "x"]]
+    artifacts = [record.artifact for record in run if record.WhichOneof("record_type") == "artifact"]
+    artifacts += [
+        record.request.log_artifact.artifact
+        for record in run
+        if record.WhichOneof("record_type") == "request" and record.request.HasField("log_artifact")
+    ]
+    (stored,) = [artifact for artifact in artifacts if artifact.type == "model"]
+    assert stored.name == "tiny-mr_search"
+    (entry,) = stored.manifest.contents
+    assert (entry.path, entry.ref) == ("mr_search/model/model.safetensors", (model / "model.safetensors").as_uri())
+    assert entry.digest
 
 
 def test_sync_hands_every_waiting_run_to_wandb(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.ports import Finish, Generation, Hit, Passage, Sampling, SearchError
@@ -162,20 +163,9 @@ class Stage:
 
     def play(self, policy: ScriptedPolicy, *, seed: int = 0, request_id: str = "r", **spec: Any) -> MetaEpisode:
         """Run a procedure with this stage's engine to its end."""
-        agent = AgentSpec(protocol=self.protocol, **{"turns": self.protocol.turns, "topk": 1, **spec})
-        return asyncio.run(
-            run_procedure(
-                self.question,
-                policy,
-                self.engine,
-                agent,
-                self.dialogue,
-                temperature=0.7,
-                top_p=0.9,
-                seed=seed,
-                request_id=request_id,
-            )
-        )
+        chosen = AgentSpec(protocol=self.protocol, **{"turns": self.protocol.turns, "topk": 1, **spec})
+        agent = Agent(policy, self.engine, chosen, self.dialogue)
+        return asyncio.run(run_procedure(self.question, agent, Request(request_id, seed, 0.7, 0.9)))
 
 
 @cache
