@@ -8,10 +8,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from mrsearch.cluster.asking import Asking
+from mrsearch.cluster.commands import run_to_the_end
 from mrsearch.cluster.preflight import preflight
 from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
 from mrsearch.data import registry
+from mrsearch.retrieval.files import ServiceFiles
 
 # The commands of this interpreter's environment come first, activated or not; an environment that Snakemake deploys
 # still goes before them.
@@ -179,13 +181,11 @@ def start_retriever():
         logger.info(f"Retrieval server: {STUDY.retrieval.use}")
         places = ["--study", STUDY_FILE, "--corpus", str(LAYOUT.corpus), "--indexes", str(LAYOUT.indexes)]
         log = LAYOUT.log(f"retriever/{STUDY.retrieval.use}")
-        with log.open("w") as output:
-            command = ["mrsearch", "retriever", "start", *places, *ASKED.placement, str(TOKEN)]
-            if subprocess.run(command, stdout=output, stderr=output).returncode:
-                raise WorkflowError(f"The retrieval server did not start; {log} says why.")
+        if run_to_the_end(["mrsearch", "retriever", "start", *places, *ASKED.placement, str(TOKEN)], log):
+            raise WorkflowError(f"The retrieval server did not start; {log} says why.")
 
 
 def stop_retriever():
     """Nothing stays behind, whether the run succeeded or failed."""
-    if SERVED and any(TOKEN.parent.glob(f"{TOKEN.name}*")):
+    if SERVED and ServiceFiles(TOKEN).state.exists():
         subprocess.run(["mrsearch", "retriever", "stop", str(TOKEN)])

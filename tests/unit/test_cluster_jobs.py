@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ import pytest
 from mrsearch.cluster.files import JobFiles, read_json, write_json
 from mrsearch.cluster.local import LocalTaskLauncher
 from mrsearch.cluster.managed import JobFailed, ManagedJob
+from mrsearch.cluster.signals import Signalled
 from mrsearch.cluster.stopping import StopRequest
 from mrsearch.cluster.task import TaskSpec, task_command, write_task
 
@@ -117,6 +119,50 @@ def test_success_without_outputs_is_a_failure(tmp_path: Path, monkeypatch: pytes
     job = ManagedJob([sys.executable, "-c", ""], "empty", tmp_path / "job.log", [tmp_path / "out"])
     with pytest.raises(JobFailed, match=r"succeeded without making .*out"):
         run(job)
+
+
+class InterruptedLauncher(LocalTaskLauncher):
+    """Ctrl-C comes when the job exists and its submitter does not know its id yet."""
+
+    def submit(self, command: Sequence[str], name: str, log: Path) -> str:
+        job_id = super().submit(command, name, log)
+        os.kill(os.getpid(), signal.SIGINT)
+        return job_id
+
+
+def test_an_interrupt_during_the_submission_leaves_no_job(tmp_path: Path) -> None:
+    shown: list[str] = []
+    with pytest.raises(Signalled, match="SIGINT"):
+        counting(tmp_path).run(InterruptedLauncher(), shown.append, lambda: None)
+    assert children(tmp_path) == []
+    assert [line for line in shown if "cancelled job" in line], shown
+    (tmp_path / "go").touch()
+    run(counting(tmp_path))
+    assert (tmp_path / "out").exists(), "the next run starts afresh"
+
+
+# Takes a moment to clear up when it is interrupted.
+CLEARING = """
+import pathlib, sys, time
+try:
+    pathlib.Path(sys.argv[1], "started").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path(sys.argv[1], "cleared").touch()
+"""
+
+
+def test_a_command_of_the_workflow_clears_up_before_the_interrupt_goes_on(tmp_path: Path) -> None:
+    waiter = "import sys; from pathlib import Path; from mrsearch.cluster.commands import run_to_the_end as run; "
+    waiter += "run([sys.executable, '-c', sys.argv[1], sys.argv[2]], Path(sys.argv[2], 'logs', 'log'))"
+    command = [sys.executable, "-c", waiter, CLEARING, str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    until(lambda: (tmp_path / "started").exists())
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in error
+    assert (tmp_path / "cleared").exists()
 
 
 def start_task(place: Path, command: list[str]) -> tuple[subprocess.Popen[bytes], JobFiles]:

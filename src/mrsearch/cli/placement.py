@@ -39,8 +39,9 @@ def train_elsewhere(
     dry_run: bool,
 ) -> None:
     """Submit the training, or print what would be submitted."""
-    from mrsearch.cluster.managed import JobFailed, Signalled
+    from mrsearch.cluster.managed import JobFailed
     from mrsearch.cluster.queue import SlurmError
+    from mrsearch.cluster.signals import Signalled
     from mrsearch.config import read_study
     from mrsearch.training.submission import Placement, rendered_training, stage_of, submit_training
 

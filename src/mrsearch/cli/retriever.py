@@ -24,12 +24,16 @@ def start(
 ) -> None:
     """Start the server, or attach to it where it runs already; return once it answers a query."""
     from mrsearch.cluster.launchers import service_launcher
+    from mrsearch.cluster.signals import Signalled
     from mrsearch.config import read_study
     from mrsearch.retrieval import service
 
     chosen = read_study(study)
     launcher = service_launcher(scheduler, site, "retriever", chosen.resources.retriever)
-    service.start(chosen, corpus, indexes, token, launcher)
+    try:
+        service.start(chosen, corpus, indexes, token, launcher)
+    except Signalled as signalled:
+        raise typer.Exit(128 + signalled.signum) from None
 
 
 @app.command()

@@ -8,16 +8,15 @@ import logging
 import re
 import shutil
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from mrsearch.cluster.files import JobFiles, read_json, write_json
 from mrsearch.cluster.jobs import ManagedLauncher
+from mrsearch.cluster.signals import Interrupts, Signalled, interrupts
 from mrsearch.cluster.task import INTERRUPTED
 from mrsearch.config.load import digest
 
@@ -33,14 +32,6 @@ Show = Callable[[str], None]
 
 class JobFailed(RuntimeError):
     """The run did not succeed; the message says why and where its output is."""
-
-
-class Signalled(BaseException):
-    """A signal asks this process to end."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 @dataclass(frozen=True)
@@ -62,11 +53,12 @@ class ManagedJob:
         SIGINT and SIGTERM cancel the job; SIGHUP leaves it, so that a closed terminal ends nothing. JobFailed says why
         a job failed.
         """
-        with _signals():
+        with interrupts() as signals:
             job_id: str | None = None
             try:
                 for submission in range(1, launcher.max_submissions + 1):
-                    job_id = self._submit_or_attach(launcher, show)
+                    job_id = None  # until the next one is known, its state file is
+                    job_id = self._submit_or_attach(launcher, show, signals)
                     if job_id is None:
                         return show(f"{self.name}: done before")
                     ended = self._wait(job_id, launcher, show, progress)
@@ -84,7 +76,7 @@ class ManagedJob:
         place = hashlib.sha256(str(self.log.absolute()).encode()).hexdigest()[:10]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.name}-{place}")
 
-    def _submit_or_attach(self, launcher: ManagedLauncher, show: Show) -> str | None:
+    def _submit_or_attach(self, launcher: ManagedLauncher, show: Show, signals: Interrupts) -> str | None:
         """The id of the one job that runs the command; None where it has succeeded already."""
         files, identity = JobFiles.beside(self.log), digest(list(self.command))
         with files.locked():
@@ -101,8 +93,9 @@ class ManagedJob:
                 launcher.cancel(job_id)
             elif state.get("identity") == identity and self._succeeded(files, state["job_id"]):
                 return None
-            job_id = launcher.submit(self.command, self.queue_name, self.log)
-            write_json(files.state, {"job_id": job_id, "identity": identity})
+            with signals.held():
+                job_id = launcher.submit(self.command, self.queue_name, self.log)
+                write_json(files.state, {"job_id": job_id, "identity": identity})
         show(f"{self.name}: submitted job {job_id}, output in {self.log}")
         return job_id
 
@@ -172,24 +165,3 @@ class ManagedJob:
         launcher.cancel(job_id)
         with contextlib.suppress(BrokenPipeError):
             show(f"{self.name}: cancelled job {job_id}")
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """The first signal becomes an exception in the main thread; later ones find the clean-up under way."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-
-    def raise_once(signum: int, _: FrameType | None) -> None:
-        came.append(signum)
-        if len(came) == 1:
-            raise Signalled(signum)
-
-    before = {each: signal.signal(each, raise_once) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.queue import LOST, WAITING, JobState, SlurmError, cancel_job, find_job, job_state
+from mrsearch.cluster.signals import blocked
 from mrsearch.cluster.task import Task, TaskSpec, write_task
 from mrsearch.config.site import Site
 from mrsearch.config.study import Resources
@@ -85,7 +86,7 @@ class SlurmLauncher:
         files, site = JobFiles.beside(log), self._checked_site()
         write_task(files, self._task_spec(command, log, site))
         executor = self._executor(files, name, log)
-        with _without_job_variables():
+        with _without_job_variables(), blocked():
             try:
                 job_id = str(executor.submit(SlurmTask(str(files.folder))).job_id)
             except Exception as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 from mrsearch.cluster.jobs import Launcher
 from mrsearch.cluster.launchers import launcher_of
 from mrsearch.cluster.local import LocalLauncher
+from mrsearch.cluster.signals import Interrupts, interrupts
 from mrsearch.config.load import digest
 from mrsearch.config.study import Study
 from mrsearch.retrieval.atomic import read_json, write_json
@@ -44,8 +44,8 @@ def start(
     """Start the study's retrieval server, or attach to the one that serves the same already, and publish `token`.
 
     Returns once the server has answered a query. If it ends or stays silent for `retrieval.service.start_seconds`, it
-    is stopped and RuntimeError names its log; an interrupt (SIGINT, SIGTERM) stops it as well. The lease is renewed by
-    searches and while the process `holder` lives (default: the Snakemake run that this call belongs to, if any).
+    is stopped and RuntimeError names its log; SIGINT and SIGTERM stop it as well and end in Signalled. The lease is
+    renewed by searches and while the process `holder` lives (default: the Snakemake run that this call belongs to).
     """
     launcher = launcher or LocalLauncher()
     files = ServiceFiles(token)
@@ -55,8 +55,8 @@ def start(
         "indexes": str(indexes.absolute()),
     }
     identity = digest(study.retrieval, spec["corpus"], spec["indexes"], *_contents(study, corpus, indexes))
-    with _stop_when_interrupted(token):
-        with files.locked():
+    with _stop_when_interrupted(token) as signals:
+        with files.locked(), signals.held():
             job_id = _attach_or_submit(files, spec, identity, launcher)
             _keep_lease(files, holder or pipeline_pid())
         _wait(files, job_id, study.retrieval.service.start_seconds, launcher)
@@ -161,19 +161,11 @@ def _tail(path: Path) -> str:
 
 
 @contextmanager
-def _stop_when_interrupted(token: Path) -> Iterator[None]:
-    """Whatever goes wrong inside, SIGTERM included, leaves no server behind."""
-
-    def interrupt(signum: int, _: object) -> None:
-        raise KeyboardInterrupt(f"signal {signum}")
-
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, interrupt) if main else None
-    try:
-        yield
-    except BaseException:
-        stop(token)
-        raise
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
+def _stop_when_interrupted(token: Path) -> Iterator[Interrupts]:
+    """Whatever goes wrong inside, a signal included, leaves no server behind."""
+    with interrupts(signal.SIGINT, signal.SIGTERM) as signals:
+        try:
+            yield signals
+        except BaseException:
+            stop(token)
+            raise

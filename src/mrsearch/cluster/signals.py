@@ -1,0 +1,70 @@
+"""Signals that ask a waiting command to end: as an exception, and never in the middle of a submission."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Signalled(BaseException):
+    """A signal asks this process to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Interrupts:
+    """The first signal becomes Signalled, at once or when `held` ends; later ones find the clean-up under way."""
+
+    def __init__(self) -> None:
+        self._came: int | None = None
+        self._holding = False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """What happens inside is done whole: a job is submitted and its id written down, or neither."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            if self._came is not None:
+                raise Signalled(self._came)
+
+    def take(self, signum: int, _: FrameType | None) -> None:
+        """The signals' handler."""
+        if self._came is None:
+            self._came = signum
+            if not self._holding:
+                raise Signalled(signum)
+
+
+@contextlib.contextmanager
+def interrupts(*signums: signal.Signals) -> Iterator[Interrupts]:
+    """Take these signals (default: all that end a command) while the block runs; only the main thread can."""
+    taken = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield taken
+        return
+    before = {each: signal.signal(each, taken.take) for each in signums or ENDING}
+    try:
+        yield taken
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Signals wait until the block ends, also for the programs that it starts: Ctrl-C reaches those directly."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
