@@ -21,6 +21,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, StoppingCriteria, Stoppi
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from tiny import word_tokenizer
 
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
 from mrsearch.agent.dialogue import Dialogue
@@ -102,12 +103,11 @@ def untrained(tokenizer, hidden: int, layers: int):
 def answer(policy, count: int):
     """Records of `count` questions, and seconds."""
     dialogue = Dialogue(policy.tokenizer, PROTOCOL)
-    spec = AgentSpec(protocol=PROTOCOL, episodes=3, turns=3, topk=1)
+    agent = Agent(policy, OnePassage(), AgentSpec(protocol=PROTOCOL, episodes=3, turns=3, topk=1), dialogue)
 
     def job(number):
         question = Question(f"q{number}", f"w{number % 50} w{number // 50 + 1}", ("w7",))
-        options = {"temperature": 0.0, "top_p": 1.0, "seed": 0, "request_id": question.id}
-        return lambda: run_procedure(question, policy, OnePassage(), spec, dialogue, **options)
+        return lambda: run_procedure(question, agent, Request(question.id))
 
     started = time.perf_counter()
     concurrency = count if isinstance(policy, TorchPolicy) else 1

@@ -15,6 +15,7 @@ import pytest
 import torch
 from tiny import tiny_model, word_tokenizer
 
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
 from mrsearch.agent.dialogue import Dialogue
@@ -84,21 +85,11 @@ def engine(kind: str, **keys: object) -> Engine:
 
 def rollouts(policy, temperature=1.0, count=6):
     dialogue = Dialogue(policy.tokenizer, PROTOCOL)
-    spec = AgentSpec(protocol=PROTOCOL, episodes=3, turns=2, topk=1)
+    agent = Agent(policy, OnePassage(), AgentSpec(protocol=PROTOCOL, episodes=3, turns=2, topk=1), dialogue)
 
     def job(number):
         question = Question(f"q{number}", f"w{number} w{number + 1}", ("w7",))
-        return lambda: run_procedure(
-            question,
-            policy,
-            OnePassage(),
-            spec,
-            dialogue,
-            temperature=temperature,
-            top_p=1.0,
-            seed=3,
-            request_id=question.id,
-        )
+        return lambda: run_procedure(question, agent, Request(question.id, 3, temperature))
 
     return asyncio.run(run_batch([(f"q{number}", job(number)) for number in range(count)], policy, 50))
 

@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines_ircot import first_search, ircot, without_episodes
 from mrsearch.agent.baselines_search_o1 import search_o1
-from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.meta_episode import meta_episode, run_episodes
-from mrsearch.agent.ports import Hit, Policy, SearchEngine
+from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason
-from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.transcript import Transcript
 
 
-async def run_procedure(
-    question: Question,
-    policy: Policy,
-    engine: SearchEngine | None,
-    spec: AgentSpec,
-    dialogue: Dialogue,
-    *,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    request_id: str,
-) -> MetaEpisode:
-    """One question by the spec's procedure; arguments as `meta_episode`. The spec's own temperature goes first."""
+async def run_procedure(question: Question, agent: Agent, request: Request) -> MetaEpisode:
+    """One question by the spec's procedure. The spec's own temperature goes before the request's."""
+    spec = agent.spec
     if spec.temperature is not None:
-        temperature = spec.temperature
+        request = replace(request, temperature=spec.temperature)
     run = {"meta_episode": meta_episode, "ircot": ircot, "search_o1": search_o1}.get(spec.procedure, answer_once)
-    return await run(
-        question, policy, engine, spec, dialogue, temperature=temperature, top_p=top_p, seed=seed, request_id=request_id
-    )
+    return await run(question, agent, request)
 
 
-async def answer_once(
-    question: Question,
-    policy: Policy,
-    engine: SearchEngine | None,
-    spec: AgentSpec,
-    dialogue: Dialogue,
-    *,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    request_id: str,
-) -> MetaEpisode:
+async def answer_once(question: Question, agent: Agent, request: Request) -> MetaEpisode:
     """One generation without any tool: procedures direct, cot and rag.
 
     rag searches once with the question and puts the passages into the prompt; its only turn keeps the hits, while
@@ -54,20 +32,20 @@ async def answer_once(
     """
     hits: list[Hit] = []
     information = ""
-    if spec.procedure == "rag":
-        found = await first_search(question, engine, spec)
+    if agent.spec.procedure == "rag":
+        found = await first_search(question, agent)
         if found is None:
-            return without_episodes(question, spec, dialogue, request_id)
-        hits, information = found, dialogue.passages(found)
-    prompt = dialogue.first_prompt(spec.procedure, question.question, information)
-    transcript = Transcript(question, prompt, spec, dialogue, request_id)
+            return without_episodes(question, agent, request)
+        hits, information = found, agent.dialogue.passages(found)
+    prompt = agent.dialogue.first_prompt(agent.spec.procedure, question.question, information)
+    transcript = Transcript(question, prompt, agent, request)
 
     async def play() -> StopReason:
-        turn = await transcript.generate(policy, temperature, top_p, seed)
+        turn = await transcript.generate()
         turn.hits = hits
         if turn.action is ActionKind.answer:
             transcript.meta.episodes[-1].answer = turn.content
             return StopReason.answered
         return StopReason.context_limit if transcript.room == 0 else StopReason.turn_limit
 
-    return await run_episodes(transcript, spec, play)
+    return await run_episodes(transcript, play)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 
-from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.meta_episode import find, run_episodes
-from mrsearch.agent.ports import Hit, Policy, SearchEngine, SearchError
+from mrsearch.agent.ports import Hit, SearchEngine, SearchError
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason, Turn
-from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.transcript import Transcript
 
 _BOUNDARY = re.compile(r"[.?!](?=\s|$|<)|\n")
@@ -18,18 +17,7 @@ LEAST_WORDS = 3
 """A shorter start of a sentence ends with an abbreviation, not with a sentence."""
 
 
-async def ircot(
-    question: Question,
-    policy: Policy,
-    engine: SearchEngine | None,
-    spec: AgentSpec,
-    dialogue: Dialogue,
-    *,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    request_id: str,
-) -> MetaEpisode:
+async def ircot(question: Question, agent: Agent, request: Request) -> MetaEpisode:
     """Search with the question, then with each sentence of the reasoning; answer when nothing is missing.
 
     Of every generation the first sentence stays in the context, as in the paper; what was said beyond it is counted in
@@ -37,45 +25,44 @@ async def ircot(
     follows a message that asks for the answer. Passages join the context where they were found, not in front of it as
     in the paper, so that the context only grows.
     """
-    hits = await first_search(question, engine, spec)
-    if hits is None or engine is None:
-        return without_episodes(question, spec, dialogue, request_id)
+    spec, dialogue = agent.spec, agent.dialogue
+    hits = await first_search(question, agent)
+    if hits is None:
+        return without_episodes(question, agent, request)
     prompt = dialogue.first_prompt("ircot", question.question, dialogue.passages(hits))
-    transcript = Transcript(question, prompt, spec, dialogue, request_id)
+    transcript = Transcript(question, prompt, agent, request)
 
     async def play() -> StopReason:
         episode = transcript.meta.episodes[-1]
         for number in range(1, spec.turns + 1):
             if number == spec.turns and not transcript.say(dialogue.conclusion(transcript.last_token)):
                 return StopReason.context_limit
-            turn = await transcript.generate(policy, temperature, top_p, seed)
+            turn = await transcript.generate()
             if spec.turns == 1:  # otherwise the turn keeps what its own sentence finds
                 turn.hits = hits
             if turn.action is ActionKind.answer:
                 episode.answer = turn.content
                 return StopReason.answered
             if number < spec.turns:
-                ended = await _search(transcript, turn, engine, spec.topk)
+                ended = await _search(transcript, turn, agent.searcher, spec.topk)
                 if ended is not None:
                     return ended
         return StopReason.turn_limit
 
-    return await run_episodes(transcript, spec, play)
+    return await run_episodes(transcript, play)
 
 
-async def first_search(question: Question, engine: SearchEngine | None, spec: AgentSpec) -> list[Hit] | None:
+async def first_search(question: Question, agent: Agent) -> list[Hit] | None:
     """The hits of the question itself, or None where the engine gave up; ValueError where there is no engine."""
-    if engine is None:
-        raise ValueError(f"procedure {spec.procedure} searches: give it a search engine")
     try:
-        return await engine.search(question.question.strip(), spec.topk)
+        return await agent.searcher.search(question.question.strip(), agent.spec.topk)
     except SearchError:
         return None
 
 
-def without_episodes(question: Question, spec: AgentSpec, dialogue: Dialogue, request_id: str) -> MetaEpisode:
+def without_episodes(question: Question, agent: Agent, request: Request) -> MetaEpisode:
     """The record of a question whose first search failed."""
-    failed = Transcript(question, [], spec, dialogue, request_id)
+    failed = Transcript(question, [], agent, request)
     failed.meta.search_failures = 1
     return failed.close(StopReason.search_failed)
 

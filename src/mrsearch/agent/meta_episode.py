@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from mrsearch.agent.dialogue import Dialogue
-from mrsearch.agent.ports import DeadlineError, Policy, SearchEngine, SearchError
+from mrsearch.agent.agent import Agent, Request
+from mrsearch.agent.ports import DeadlineError, SearchEngine, SearchError
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason, Turn
 from mrsearch.agent.scoring import normalize
 from mrsearch.agent.spec import AgentSpec
@@ -31,34 +31,21 @@ class TrainingSequence:
     """Sampled log-probabilities; 0.0 where loss_mask is 0."""
 
 
-async def meta_episode(
-    question: Question,
-    policy: Policy,
-    engine: SearchEngine | None,
-    spec: AgentSpec,
-    dialogue: Dialogue,
-    *,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    request_id: str,
-    read: Reader | None = None,
-) -> MetaEpisode:
-    """One rollout: `spec.episodes` episodes of at most `spec.turns` turns, joined by reflection prompts.
+async def meta_episode(question: Question, agent: Agent, request: Request, read: Reader | None = None) -> MetaEpisode:
+    """One rollout: the spec's `episodes` of at most `turns` turns each, joined by reflection prompts.
 
     It ends early, with no later episode, where the context is full (`context_limit`; the prompt is never cut, and an
     observation that does not fit is clipped exactly at the limit) and where the engine fails for good (`search_failed`,
-    counted in `search_failures`). `seed` and `request_id` fix every random number. `read` makes the observation of a
-    search; None shows the passages themselves. ValueError where there is no engine.
+    counted in `search_failures`). `read` makes the observation of a search; None shows the passages themselves.
+    ValueError where there is no engine.
     """
-    if engine is None:
-        raise ValueError(f"procedure {spec.procedure} searches: give it a search engine")
-    prompt = dialogue.first_prompt(spec.procedure, question.question)
-    transcript = Transcript(question, prompt, spec, dialogue, request_id)
+    spec, engine = agent.spec, agent.searcher
+    prompt = agent.dialogue.first_prompt(spec.procedure, question.question)
+    transcript = Transcript(question, prompt, agent, request)
 
     async def play() -> StopReason:
         for turn_number in range(1, spec.turns + 1):
-            turn = await transcript.generate(policy, temperature, top_p, seed)
+            turn = await transcript.generate()
             ended = await _respond(transcript, turn, engine, spec.topk, read)
             if ended is None and transcript.room == 0 and turn_number < spec.turns:
                 ended = StopReason.context_limit
@@ -66,18 +53,16 @@ async def meta_episode(
                 return ended
         return StopReason.turn_limit
 
-    return await run_episodes(transcript, spec, play)
+    return await run_episodes(transcript, play)
 
 
-async def run_episodes(
-    transcript: Transcript, spec: AgentSpec, play: Callable[[], Awaitable[StopReason]]
-) -> MetaEpisode:
-    """`spec.episodes` episodes, each begun here and played by `play`, or fewer where they end early.
+async def run_episodes(transcript: Transcript, play: Callable[[], Awaitable[StopReason]]) -> MetaEpisode:
+    """The spec's number of episodes, each begun here and played by `play`, or fewer where they end early.
 
-    A full context ends the meta-episode unless its episodes are independent. Where the last `spec.stop_after_agreeing`
+    A full context ends the meta-episode unless its episodes are independent. Where the last `stop_after_agreeing`
     answers are equal in normal form, no further episode begins and the stop reason is `agreed`.
     """
-    episodes, stop = transcript.meta.episodes, StopReason.context_limit
+    spec, episodes, stop = transcript.agent.spec, transcript.meta.episodes, StopReason.context_limit
     for _ in range(spec.episodes):
         if not transcript.begin_episode():
             return transcript.close(StopReason.context_limit)

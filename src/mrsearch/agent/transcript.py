@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from mrsearch.agent.dialogue import Dialogue
-from mrsearch.agent.ports import Generation, Policy, Sampling
+from mrsearch.agent.agent import Agent, Request
+from mrsearch.agent.ports import Generation, Sampling
 from mrsearch.agent.protocol import read_action
 from mrsearch.agent.records import Episode, MetaEpisode, Question, StopReason, Turn
-from mrsearch.agent.spec import AgentSpec
 
 
 class Transcript:
@@ -17,11 +16,8 @@ class Transcript:
     Token in, token out: what was sampled is stored as it came, and nothing in the context is ever encoded again.
     """
 
-    def __init__(
-        self, question: Question, prompt: list[int], spec: AgentSpec, dialogue: Dialogue, request_id: str
-    ) -> None:
-        assert spec.protocol == dialogue.protocol, "the dialogue speaks another protocol than the spec"
-        self.dialogue, self.request_id = dialogue, request_id
+    def __init__(self, question: Question, prompt: list[int], agent: Agent, request: Request) -> None:
+        self.agent, self.request, self.dialogue = agent, request, agent.dialogue
         self.meta = MetaEpisode(
             question=question,
             token_ids=[],
@@ -31,7 +27,7 @@ class Transcript:
             prompt_length=len(prompt),
             episodes=[],
             stop=StopReason.context_limit,
-            context=spec.context,
+            context=agent.spec.context,
         )
         self._visible: list[int] = []
         self._turns = 0
@@ -83,9 +79,9 @@ class Transcript:
         self._add(fitting, episode=len(self.meta.episodes) - 1)
         return whole
 
-    async def generate(self, policy: Policy, temperature: float, top_p: float, seed: int) -> Turn:
+    async def generate(self) -> Turn:
         """One turn of the newest episode, sampled from the policy under the visible context and read for its action."""
-        generation = await self._sample(policy, self._visible, self.room, temperature, top_p, seed)
+        generation = await self._sample(self._visible, self.room)
         start = len(self.meta.token_ids)
         self._add(generation.token_ids, len(self.meta.episodes) - 1, generation.logprobs)
         text = self.dialogue.decode(generation.token_ids)
@@ -94,9 +90,7 @@ class Transcript:
         self.meta.episodes[-1].turns.append(turn)
         return turn
 
-    async def aside(
-        self, policy: Policy, context: list[int], temperature: float, top_p: float, seed: int
-    ) -> str | None:
+    async def aside(self, context: list[int]) -> str | None:
         """A generation under another context, as text; it is counted in the newest turn and otherwise leaves no trace.
 
         None where `context` leaves no room to generate.
@@ -104,7 +98,7 @@ class Transcript:
         room = self.dialogue.protocol.context_tokens - len(context)
         if room < 1:
             return None
-        generation = await self._sample(policy, context, room, temperature, top_p, seed)
+        generation = await self._sample(context, room)
         self.meta.episodes[-1].turns[-1].aside_tokens += len(generation.token_ids)
         return self.dialogue.decode(generation.token_ids)
 
@@ -140,17 +134,16 @@ class Transcript:
         assert len(meta.episode_starts) == len(meta.episodes), "an episode without its start"
         return meta
 
-    async def _sample(
-        self, policy: Policy, context: list[int], room: int, temperature: float, top_p: float, seed: int
-    ) -> Generation:
+    async def _sample(self, context: list[int], room: int) -> Generation:
+        request = self.request
         sampling = Sampling(
             max_tokens=min(self.dialogue.protocol.turn_tokens, room),
-            temperature=temperature,
-            top_p=top_p,
-            seed=turn_seed(seed, self.request_id, self._turns),
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=turn_seed(request.seed, request.id, self._turns),
         )
         self._turns += 1
-        generation = await policy.generate(list(context), sampling, self.request_id)
+        generation = await self.agent.policy.generate(list(context), sampling, request.id)
         self._check(generation, sampling.max_tokens)
         return generation
 

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.dialogue import Dialogue
-from mrsearch.agent.meta_episode import AgentSpec
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.records import MetaEpisode, Question, write_records
+from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, digest
 from mrsearch.config.protocol import Decoding
 from mrsearch.evaluation.scores import score_record
@@ -87,8 +88,7 @@ class _Runner:
     ) -> None:
         self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
         self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
-        self.spec = AgentSpec.of(study, method)
-        self.dialogue = Dialogue(policy.tokenizer, study.protocol)
+        self.agent = Agent(policy, engine, AgentSpec.of(study, method), Dialogue(policy.tokenizer, study.protocol))
 
     async def run_all(self, todo: Mapping[tuple[str, str], Path], asked: Mapping[str, Sequence[Question]]) -> None:
         """Make every (benchmark, decoding) file of `todo`, one after the other, and close the engine."""
@@ -123,20 +123,8 @@ class _Runner:
     ) -> list[MetaEpisode]:
         jobs = []
         for question in questions:
-            request_id = f"{benchmark}/{name}/{question.id}"
-            start = functools.partial(
-                run_procedure,
-                question,
-                self.policy,
-                self.engine,
-                self.spec,
-                self.dialogue,
-                temperature=decoding.temperature,
-                top_p=decoding.top_p,
-                seed=self.seed,
-                request_id=request_id,
-            )
-            jobs.append((request_id, start))
+            request = Request(f"{benchmark}/{name}/{question.id}", self.seed, decoding.temperature, decoding.top_p)
+            jobs.append((request.id, functools.partial(run_procedure, question, self.agent, request)))
         return await answer_in_waves(jobs, self.policy, self.study.evaluation.concurrency, waves)
 
     def _check(self, records: Sequence[MetaEpisode], questions: Sequence[Question], where: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
 from mrsearch.agent.dialogue import Dialogue
@@ -57,24 +59,12 @@ def roll_out(
 ) -> list[MetaEpisode]:
     """G meta-episodes of each question, group after group."""
 
-    def start(question: Question, request_id: str) -> Any:
-        return lambda: run_procedure(
-            question,
-            policy,
-            engine,
-            spec,
-            dialogue,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            seed=seed,
-            request_id=request_id,
-        )
-
+    agent = Agent(policy, engine, spec, dialogue)
     jobs = []
     for q, question in enumerate(questions):
         for g in range(config.group_size):
-            request_id = f"{step:06d}/{q:05d}/{g:03d}"
-            jobs.append((request_id, start(question, request_id)))
+            request = Request(f"{step:06d}/{q:05d}/{g:03d}", seed, config.temperature, config.top_p)
+            jobs.append((request.id, functools.partial(run_procedure, question, agent, request)))
     return asyncio.run(run_batch(jobs, policy, len(jobs)))
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
 from mrsearch.agent.dialogue import Dialogue
@@ -85,17 +86,8 @@ class _Maker:
             self.study.warm_start.context,
         )
         policy = self._meta(row, rng) if many else await self._one_shot(row, procedure, rng)
-        return await run_procedure(
-            question,
-            policy,
-            self.engine,
-            spec,
-            self.dialogue,
-            temperature=0.0,
-            top_p=1.0,
-            seed=0,
-            request_id=f"trace-{number}",
-        )
+        agent = Agent(policy, self.engine, spec, self.dialogue)
+        return await run_procedure(question, agent, Request(f"trace-{number}"))
 
     def _meta(self, row: dict[str, Any], rng: random.Random) -> Policy:
         return Demonstrator(

@@ -1,0 +1,46 @@
+"""Who acts, and one request to act."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.ports import Policy, SearchEngine
+from mrsearch.agent.spec import AgentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A policy that generates, an engine that searches, and how the two are used."""
+
+    policy: Policy
+    """Who generates."""
+    engine: SearchEngine | None
+    """Who searches; None for procedures that do not."""
+    spec: AgentSpec
+    """The method's choices."""
+    dialogue: Dialogue
+    """The words, encoded for the policy's tokenizer."""
+
+    def __post_init__(self) -> None:
+        assert self.spec.protocol == self.dialogue.protocol, "the dialogue speaks another protocol than the spec"
+
+    @property
+    def searcher(self) -> SearchEngine:
+        """The engine; ValueError where there is none."""
+        if self.engine is None:
+            raise ValueError(f"procedure {self.spec.procedure} searches: give it a search engine")
+        return self.engine
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One meta-episode to be made: how its generations sample. `id` and `seed` fix every random number."""
+
+    id: str
+    """Unique among the meta-episodes of a batch."""
+    seed: int = 0
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus mass; 1 keeps the whole distribution."""
