@@ -32,7 +32,7 @@ Nodes = Annotated[int | None, typer.Option(min=1, help="Nodes; default: the stud
 
 def train_elsewhere(
     names: dict[str, str],
-    paths: dict[str, Path],
+    paths: dict[str, Path | None],
     scheduler: Scheduler,
     site: Path,
     asked: dict[str, int | None],
@@ -52,14 +52,15 @@ def train_elsewhere(
     resources = getattr(study.resources, stage_of(study, method)).model_copy(update=given)
     placed = Placement(str(scheduler), site, resources)
     title = f"{names['model']}-{method}-seed{names['seed']}"
-    arguments = [f"--{key}={value}" for key, value in [*names.items(), *paths.items()]]
+    files = {key: path for key, path in paths.items() if path is not None}
+    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in [*names.items(), *files.items()]]
     if dry_run:
-        typer.echo(rendered_training(study, title, method, arguments, paths["run-dir"], placed))
+        typer.echo(rendered_training(study, title, method, arguments, files["run_dir"], placed))
         typer.echo(f"\n# study\n{study.model_dump_json(indent=2)}")
         return
-    outputs = [paths[name] for name in ("out", "log", "run")]
+    outputs = [files[name] for name in ("out", "log", "run")]
     try:
-        submit_training(study, title, method, arguments, paths["run-dir"], outputs, placed, typer.echo)
+        submit_training(study, title, method, arguments, files["run_dir"], outputs, placed, typer.echo)
     except (JobFailed, SlurmError) as failed:
         typer.secho(f"mrsearch: {failed}", fg="red", err=True)
         raise typer.Exit(1) from None

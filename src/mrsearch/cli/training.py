@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,27 +43,13 @@ def train(
     from mrsearch.config import read_study
     from mrsearch.training.launch import train_method
 
-    if dry_run or scheduler is not placement.Scheduler.here:
-        paths = {"start": start, "questions": questions, "corpus": corpus, "indexes": indexes, "out": out, "log": log}
-        paths |= {"run": run, "run-dir": run_dir} | ({"endpoint": endpoint} if endpoint else {})
-        names = {"study": study, "model": model, "method": method, "seed": str(seed)}
-        asked = {"threads": threads, "mem_mb": mem_mb, "runtime": runtime, "gpus": gpus, "nodes": nodes}
-        return placement.train_elsewhere(names, paths, scheduler, site, asked, dry_run)
-    train_method(
-        read_study(study),
-        model,
-        method,
-        seed,
-        start=start,
-        questions=questions,
-        corpus=corpus,
-        indexes=indexes,
-        endpoint=endpoint,
-        out=out,
-        log_file=log,
-        run=run,
-        run_dir=run_dir,
-    )
+    files: dict[str, Any] = {"start": start, "questions": questions, "corpus": corpus, "indexes": indexes}
+    files |= {"endpoint": endpoint, "out": out, "run": run, "run_dir": run_dir}
+    if scheduler is placement.Scheduler.here and not dry_run:
+        return train_method(read_study(study), model, method, seed, log_file=log, **files)
+    names = {"study": study, "model": model, "method": method, "seed": str(seed)}
+    asked = {"threads": threads, "mem_mb": mem_mb, "runtime": runtime, "gpus": gpus, "nodes": nodes}
+    placement.train_elsewhere(names, files | {"log": log}, scheduler, site, asked, dry_run)
 
 
 def evaluate(

@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 import psutil
+from debian import Unavailable, install
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scancel", "scontrol")
-POLICY = Path("/usr/sbin/policy-rc.d")
 NODES = ("gpu0", "gpu1")
 CPUS, MEMORY_MB, GPUS = 8, 16000, 4
 START_SECONDS = 60.0
@@ -71,10 +71,6 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 Preemp
 """
 
 
-class Unavailable(Exception):
-    """Slurm cannot be brought up here; the message says why."""
-
-
 class TestCluster:
     """One cluster. `up` returns once all nodes are idle; `down` ends every process that `up` started."""
 
@@ -96,7 +92,7 @@ class TestCluster:
 
     def up(self) -> None:
         """Start everything; Unavailable if programs are missing and may not be installed, or if nodes stay away."""
-        install()
+        install(PROGRAMS, PACKAGES)
         for name in ("etc", "state", "spool", "log", "run", "bin"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self._write_files()
@@ -207,30 +203,6 @@ class TestCluster:
                     return
             time.sleep(0.2)
         raise Unavailable(f"the nodes did not come up within {START_SECONDS:g} s: {states}\n{self.tails()}")
-
-
-def install() -> None:
-    """Install what is missing from Debian's packages; Unavailable where that is not possible."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if not missing:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Unavailable(f"{', '.join(missing)} not found, and only root can install Debian's {' '.join(PACKAGES)}")
-    made = not POLICY.exists()
-    if made:  # the packages' own daemons shall not start
-        POLICY.write_text("#!/bin/sh\nexit 101\n")
-        POLICY.chmod(0o755)
-    try:
-        options = ["-y", "--no-install-recommends", *PACKAGES]
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "install", *options], ["apt-get", "update"], ["apt-get", "install", *options]):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-            if command[1] == "install" and done.returncode == 0:
-                return
-    finally:
-        if made:
-            POLICY.unlink()
-    raise Unavailable(f"apt-get could not install {' '.join(PACKAGES)}: {done.stderr.strip()[-500:]}")
 
 
 def free_ports(count: int) -> list[int]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from debian import Unavailable
 
-from .cluster import TestCluster, Unavailable
+from .cluster import TestCluster
 
 
 @pytest.fixture(scope="session")

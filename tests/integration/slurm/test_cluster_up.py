@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import debian
 import psutil
 import pytest
 
-from .cluster import GPUS, NODES, TestCluster, Unavailable
+from .cluster import GPUS, NODES, PACKAGES, TestCluster
 
 pytestmark = pytest.mark.integration
 
@@ -33,9 +34,6 @@ def test_a_second_cluster_beside_it_leaves_no_process(slurm: TestCluster, tmp_pa
 
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from . import cluster
-
-    monkeypatch.setattr(cluster, "PROGRAMS", ("no-such-program",))
-    monkeypatch.setattr(cluster.os, "geteuid", lambda: 1000)
-    with pytest.raises(Unavailable, match="no-such-program not found"):
-        cluster.install()
+    monkeypatch.setattr(debian.os, "geteuid", lambda: 1000)
+    with pytest.raises(debian.Unavailable, match="no-such-program not found"):
+        debian.install(("no-such-program",), PACKAGES)
