@@ -21,12 +21,11 @@ from mrsearch.reporting.tables import main_table_text, write_tables
 FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
 
 
-@pytest.fixture
-def metrics(small_study: Study, make_records: Callable[..., Path], tmp_path: Path) -> Path:
-    write_metrics(
-        small_study, make_records(small_study, tmp_path / "eval"), tmp_path / "s.parquet", tmp_path / "m.parquet"
-    )
-    return tmp_path / "m.parquet"
+@pytest.fixture(scope="module")
+def metrics(small_study: Study, make_records: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("metrics")
+    write_metrics(small_study, make_records(small_study, folder / "eval"), folder / "s.parquet", folder / "m.parquet")
+    return folder / "m.parquet"
 
 
 def hashes(folder: Path) -> dict[str, str]:

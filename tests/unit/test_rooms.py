@@ -20,6 +20,7 @@ FLOORS = {
     "learning": 2,
     "training": 3,
     "evaluation": 3,
+    "preflight": 3,
     "reporting": 4,
     "cli": 5,
 }

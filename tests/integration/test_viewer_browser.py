@@ -12,8 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from debian import need
-from playwright.sync_api import sync_playwright
 
 from mrsearch.agent.ports import Hit, Passage
 from mrsearch.agent.records import ActionKind, Episode, StopReason, Turn, read_records, write_records
@@ -22,10 +20,6 @@ from mrsearch.evaluation.scores import score_record
 from mrsearch.reporting.viewer import write_viewer
 
 pytestmark = pytest.mark.integration
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
 HOSTILE = [
     "<script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\">",
@@ -37,18 +31,10 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = need("chromium", "chromium")
-    with sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def viewer(small_study: Study, make_records: Callable[..., Path], tmp_path: Path) -> Path:
+def viewer(small_study: Study, make_records: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made-up records; every answer, query, thought, title and passage of one benchmark is hostile."""
-    folder = make_records(small_study, tmp_path / "eval", 6)
+    made = tmp_path_factory.mktemp("viewer")
+    folder = make_records(small_study, made / "eval", 6)
     for path in folder.rglob("two.*.jsonl.gz"):
         records = list(read_records(path))
         for number, record in enumerate(records):
@@ -63,11 +49,11 @@ def viewer(small_study: Study, make_records: Callable[..., Path], tmp_path: Path
             record.episodes[0] = Episode([search, answer], text, StopReason.answered)
             record.tags["scores"] = score_record(record)
         write_records(path, records)
-    write_viewer(small_study, folder, tmp_path / "viewer")
-    return tmp_path / "viewer"
+    write_viewer(small_study, folder, made / "viewer")
+    return made / "viewer"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(viewer: Path) -> Iterator[str]:
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(viewer))
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]

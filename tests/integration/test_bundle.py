@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +21,23 @@ from mrsearch.reporting.compute import write_compute
 from mrsearch.reporting.figures import write_figures
 from mrsearch.reporting.tables import write_tables
 
+pytestmark = pytest.mark.integration
 
-@pytest.fixture
-def ran(small_study: Study, make_records: Callable[..., Path], make_train_logs: Callable, tmp_path: Path) -> Path:
+
+@pytest.fixture(scope="module")
+def made(
+    small_study: Study,
+    make_records: Callable[..., Path],
+    make_train_logs: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The folder of results of a made-up study that has run, with a few bytes in place of its inputs."""
+    results = tmp_path_factory.mktemp("made") / "results"
     raw = small_study.model_dump(mode="json") | {"seeds": [0]}
     raw["evaluation"]["decoding"] = {"greedy": {}}
     raw["methods"].pop("direct")
     study = Study.model_validate(raw)
-    root = tmp_path / "results" / "small"
+    root = results / "small"
     make_records(study, root / "eval", 3)
     make_train_logs(study, root / "models")
     inputs = [f"data/{name}.parquet" for name in ("train", *study.benchmarks)]
@@ -42,7 +51,13 @@ def ran(small_study: Study, make_records: Callable[..., Path], make_train_logs: 
     write_tables(study, root / "metrics.parquet", root / "tables")
     write_compute(study, root, root / "tables")
     write_figures(study, root / "metrics.parquet", root / "models", root / "figures")
-    return tmp_path / "results"
+    return results
+
+
+@pytest.fixture
+def ran(made: Path, tmp_path: Path) -> Path:
+    """A copy of it to change."""
+    return Path(shutil.copytree(made, tmp_path / "results"))
 
 
 def bundled(results: Path, root: Path, name: str = "a.tar.gz") -> Path:

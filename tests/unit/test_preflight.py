@@ -6,10 +6,12 @@ import socket
 from pathlib import Path
 
 import pytest
+import yaml
 
-from mrsearch.cluster import needs
-from mrsearch.cluster.preflight import preflight
 from mrsearch.config import Run, load_study
+from mrsearch.config.site import Site
+from mrsearch.preflight import machine, needs
+from mrsearch.preflight.checks import preflight
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +35,7 @@ def test_the_demo_can_start_here(root: Path, tmp_path: Path) -> None:
 
 def test_the_papers_needs_are_estimated_from_its_numbers(root: Path) -> None:
     study = load_study(Run(study="paper"), root)
-    assert needs.index_bytes(study) == 21_015_324 * 768 * 4
+    assert needs.index_needs(study).disk == 21_015_324 * 768 * 4
     assert needs.parameters(study.models["qwen2.5-7b"]) == 7.62e9
     train = study.resources.train
     assert needs.gpu_bytes(study, "train", train) == pytest.approx(7.62e9 * (16 / 8 + 2 / 8))
@@ -66,3 +68,38 @@ def test_an_unfinished_site_file_is_part_of_the_list(root: Path, tmp_path: Path)
 def test_a_folder_that_cannot_be_written_is_named(root: Path) -> None:
     found = problems(root, Run.model_validate({"paths": {"results": "/proc/results"}}))
     assert any(line.startswith("/proc: cannot be written: ") for line in found)
+
+
+def test_wrong_versions_are_named(tmp_path: Path) -> None:
+    assert list(machine.versions()) == []
+    wanted = tmp_path / "wanted.in"
+    wanted.write_text("# what is needed\npytest>=1\nno-such-package>=2\npydantic>=1,<2\npyyaml\n")
+    missing, old = machine.versions(wanted)
+    assert missing == "the Python package no-such-package is missing: install envs/cpu.lock.txt"
+    assert old.startswith("pydantic 2.") and "pydantic<2,>=1 is needed" in old
+
+
+def test_what_does_not_fit_the_site_is_named(root: Path, tmp_path: Path) -> None:
+    small = {"cores": 64, "mem_mb": 130_000, "gpus": 8, "gpu_mem_mb": 20_000}
+    site = tmp_path / "site.yaml"
+    site.write_text(yaml.safe_dump({"account": None, "partition": "small", "partitions": {"small": small}}))
+    overrides = {"resources.train.mem_mb": 100_000, "resources.retriever.mem_mb": 50_000}
+    given = run(tmp_path, study="paper", scheduler="slurm", site=str(site), overrides=overrides)
+    said = "\n".join(problems(root, given))
+    assert "resources.retriever.mem_mb (50000) is less than the 66059 that it will need" in said
+    assert "train will need 17145 MB on each of 8 x 1 GPUs" not in said
+    site.write_text(site.read_text().replace("20000", "16000"))
+    assert "train will need 17145 MB on each of 8 x 1 GPUs, more than partitions.small.gpu_mem_mb (16000)" in "\n".join(
+        problems(root, given)
+    )
+
+
+def test_a_server_that_other_nodes_cannot_reach_is_named(root: Path) -> None:
+    def said(host: str, **keys: bool) -> list[str]:
+        loaded = load_study(Run(overrides={"retrieval.service": {"mode": "http", "host": host}}), root)
+        site = {"account": None, "partition": "cpu", "partitions": {"cpu": {"cores": 1, "mem_mb": 1}}}
+        return list(machine.reachable(loaded, Site.model_validate(site | keys)))
+
+    (problem,) = said("127.0.0.1")
+    assert "set 0.0.0.0, which asks clients for a bearer token" in problem
+    assert said("0.0.0.0") == said("127.0.0.1", one_machine=True) == []
