@@ -9,10 +9,10 @@ from snakemake.exceptions import WorkflowError
 
 from mrsearch.cluster.asking import Asking
 from mrsearch.cluster.commands import run_to_the_end
-from mrsearch.cluster.preflight import preflight
 from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
 from mrsearch.data import registry
+from mrsearch.preflight.checks import preflight
 from mrsearch.retrieval.files import ServiceFiles
 
 # The commands of this interpreter's environment come first, activated or not; an environment that Snakemake deploys

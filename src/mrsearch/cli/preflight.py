@@ -18,7 +18,7 @@ def check(
     """List every problem that can be seen before a run: disk, memory, GPUs, versions, W&B, ports, permissions, site."""
     import json
 
-    from mrsearch.cluster.preflight import preflight
+    from mrsearch.preflight.checks import preflight
     from mrsearch.config import load_run, load_study
 
     keys = {"study": name, "scheduler": scheduler, "site": site}

@@ -157,13 +157,3 @@ def test_nobody_comes_back_and_the_lease_ends_the_job(served: Path, token: Path,
     assert service.gone(token)
     service.stop(token)
     assert_nothing_left(token, quiet, url)
-
-
-def test_a_server_that_other_nodes_cannot_reach_is_refused(tmp_path: Path) -> None:
-    from mrsearch.cluster.preflight import unreachable
-
-    site = tmp_path / "site.yaml"
-    site.write_text(SITE.read_text().replace("one_machine: true", "one_machine: false"))
-    assert "set 0.0.0.0" in (unreachable(study_with(), site) or "")
-    assert unreachable(study_with(**{"retrieval.service.host": "0.0.0.0"}), site) is None
-    assert unreachable(study_with(), SITE) is None

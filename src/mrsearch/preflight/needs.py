@@ -10,6 +10,7 @@ from pathlib import Path
 from mrsearch.config import Study
 from mrsearch.config.models import LanguageModel
 from mrsearch.config.study import Resources
+from mrsearch.retrieval import footprint
 
 GIB = 2**30
 WIKI_PASSAGES = 21_015_324
@@ -18,8 +19,6 @@ PASSAGE_BYTES = 700
 """Title, text and offsets of one such passage."""
 HUB_DIMENSIONS = 768
 """Width of the base-size encoders that published indexes were made with."""
-VECTOR_BYTES = {"flat": 4, "sq_fp16": 2, "torch": 2, "ivf_sq8": 3, "hnsw": 3, "pq_refine": 2.1}
-"""Bytes per dimension, the half-precision vectors for scoring again included."""
 WEIGHT_BYTES = 2
 """bfloat16."""
 TRAINED_BYTES = 16
@@ -45,12 +44,15 @@ def corpus_bytes(study: Study) -> float:
     return WIKI_PASSAGES * PASSAGE_BYTES if study.data.kind == "hub" else 0
 
 
-def index_bytes(study: Study) -> float:
-    """All dense indexes that the study's searches need; small corpora count nothing."""
-    if study.data.kind != "hub":
-        return 0
-    chosen = [study.retrieval.retrievers[name] for name in study.indexed()]
-    return sum(WIKI_PASSAGES * HUB_DIMENSIONS * VECTOR_BYTES[each.index] for each in chosen if each.kind == "dense")
+def index_needs(study: Study, gpus: int = 0) -> footprint.Needs:
+    """What the indexes of the study's searches take, served on so many GPUs; small corpora count nothing."""
+    total = footprint.Needs(0, 0, 0, 0, 0)
+    for name in study.indexed() if study.data.kind == "hub" else ():
+        try:
+            total += footprint.needs(study, name, WIKI_PASSAGES, gpus=gpus)
+        except ValueError:  # the encoder is not here yet
+            total += footprint.needs(study, name, WIKI_PASSAGES, HUB_DIMENSIONS, gpus)
+    return total
 
 
 def results_bytes(study: Study) -> float:
@@ -67,7 +69,7 @@ def results_bytes(study: Study) -> float:
 def resources_bytes(study: Study) -> float:
     """Downloads and indexes that studies share."""
     models = sum(WEIGHT_BYTES * parameters(model) for model in study.models.values() if model.kind == "hub")
-    return models + corpus_bytes(study) + index_bytes(study)
+    return models + corpus_bytes(study) + index_needs(study).disk
 
 
 def gpu_bytes(study: Study, stage: str, resources: Resources) -> float:
@@ -80,21 +82,23 @@ def gpu_bytes(study: Study, stage: str, resources: Resources) -> float:
         return largest * (TRAINED_BYTES / gpus + WEIGHT_BYTES / resources.gpus)
     if stage == "evaluate":
         return largest * WEIGHT_BYTES / gpus
-    if stage == "retriever" and any(
-        each.kind == "dense" and each.index == "torch" for each in study.retrieval.retrievers.values()
-    ):
-        return index_bytes(study) / gpus
+    if stage == "retriever":
+        return index_needs(study, gpus).gpu / gpus
     return 0
 
 
 def memory_bytes(study: Study, stage: str, resources: Resources) -> float:
-    """Main memory of one of a stage's nodes; 0 where nothing is known."""
+    """Main memory of one of a stage's nodes; 0 where nothing is known.
+
+    Searching counts the part of an index that is read through the page cache: without it every search reads the disk.
+    """
     largest = max(parameters(model) for model in study.models.values())
     served = study.retrieval.service.mode == "http"
-    index = index_bytes(study)
+    index = index_needs(study, resources.gpus if stage == "retriever" else 0)
+    search = float(index.serve_memory + index.mapped)
     return {
-        "retriever": index if served else 0.0,
-        "index": index,
-        "train": (0.0 if served else index) + (0.0 if resources.gpus else largest * TRAINED_BYTES),
-        "evaluate": (0.0 if served else index) + (0.0 if resources.gpus else 2 * largest * WEIGHT_BYTES),
+        "retriever": search if served else 0.0,
+        "index": float(index.build_memory),
+        "train": (0.0 if served else search) + (0.0 if resources.gpus else largest * TRAINED_BYTES),
+        "evaluate": (0.0 if served else search) + (0.0 if resources.gpus else 2 * largest * WEIGHT_BYTES),
     }.get(stage, 0.0)

@@ -1,0 +1,118 @@
+"""What this machine gives: room and permission on disk, memory, ports, package versions, a way to W&B."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from mrsearch.config import Run, Study
+from mrsearch.config.site import STAGES, Site
+from mrsearch.preflight import needs
+
+REQUIREMENTS = Path(__file__).parents[3] / "envs" / "cpu.in"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CONNECT_SECONDS = 5.0
+
+
+def this_machine(study: Study) -> Iterator[str]:
+    has = psutil.virtual_memory().total
+    for stage in STAGES:
+        wanted = needs.memory_bytes(study, stage, getattr(study.resources, stage))
+        if wanted > has:
+            yield f"{stage} will need {wanted / needs.GIB:.0f} GiB of memory; this machine has {has / needs.GIB:.0f}"
+
+
+def folders(run: Run, study: Study) -> Iterator[str]:
+    """Write permission and room; folders on one disk share its room."""
+    wanted: dict[int, float] = {}
+    homes: dict[int, Path] = {}
+    parts = {run.paths.results: needs.results_bytes(study), run.paths.resources: needs.resources_bytes(study)}
+    for name, size in parts.items():
+        folder = _existing(Path(name))
+        try:
+            with tempfile.NamedTemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            yield f"{folder}: cannot be written: {error.strerror}"
+        disk = folder.stat().st_dev
+        wanted[disk] = wanted.get(disk, 0) + size
+        homes.setdefault(disk, folder)
+    for disk, size in wanted.items():
+        free = shutil.disk_usage(homes[disk]).free
+        if size > free:
+            yield (
+                f"{homes[disk]}: the study will write up to {size / needs.GIB:.1f} GiB, {free / needs.GIB:.1f} GiB are "
+                "free: make room, or set paths.results and paths.resources"
+            )
+
+
+def tracking() -> Iterator[str]:
+    """W&B must be reachable where it is meant to be online."""
+    mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+    if mode != "online":
+        return
+    if not os.environ.get("WANDB_API_KEY") and not (Path.home() / ".netrc").is_file():
+        yield "WANDB_MODE is online but there is no WANDB_API_KEY: set it, or WANDB_MODE=offline"
+    address = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), CONNECT_SECONDS).close()
+    except OSError as error:
+        yield f"W&B at {address.hostname}:{port} cannot be reached ({error}): set WANDB_MODE=offline, sync later"
+
+
+def versions(requirements: Path = REQUIREMENTS) -> Iterator[str]:
+    """Packages that are missing or whose version is outside of the range in which the project works."""
+    from packaging.requirements import Requirement
+
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    for requirement in (Requirement(line) for line in lines if re.match(r"[\w.-]+ *[<>=~!]", line)):
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield f"the Python package {requirement.name} is missing: install envs/cpu.lock.txt"
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            yield f"{requirement.name} {installed} is installed, {requirement} is needed: install envs/cpu.lock.txt"
+
+
+def port(study: Study) -> Iterator[str]:
+    """Whether the retrieval server gets its port on this machine."""
+    service = study.retrieval.service
+    if service.mode != "http" or not service.port:
+        return
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((service.host, service.port))
+        except OSError as error:
+            yield (
+                f"retrieval.service.port ({service.port}) of {service.host} cannot be bound: {error.strerror}; 0 takes "
+                "a free one"
+            )
+
+
+def reachable(study: Study, site: Site) -> Iterator[str]:
+    """Whether clients on other nodes will reach the retrieval server."""
+    service = study.retrieval.service
+    if service.mode == "http" and service.host in LOOPBACK and not site.one_machine:
+        yield (
+            f"retrieval.service.host ({service.host}) is reached from its own node only: set 0.0.0.0, which asks "
+            "clients for a bearer token"
+        )
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.is_dir():
+        path = path.parent
+    return path
