@@ -87,7 +87,8 @@ def build_and_report(passages: int) -> None:
     rows = ((str(n), "w0", " ".join(rng.choices(words, k=20))) for n in range(passages))
     dense = {"kind": "dense", "encoder": {"kind": "bow"}, "shard_passages": 10_000}
     study = load_study(
-        load_run({"study": "demo", "overrides": {"retrieval.retrievers": {"dense": dense}}}), Path(__file__).parents[1]
+        load_run({"study": "demo", "overrides": {"retrieval.compared": [], "retrieval.retrievers": {"dense": dense}}}),
+        Path(__file__).parents[1],
     )
     with tempfile.TemporaryDirectory() as folder:
         build_store(rows, Path(folder) / "corpus")

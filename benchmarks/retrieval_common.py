@@ -48,6 +48,7 @@ def study(scan: str, dtype: str, **service: object) -> Study:
     """A study that serves MiniLM vectors over HTTP from the torch index, without a cache."""
     dense = {"kind": "dense", "encoder": {"kind": "minilm", "dtype": dtype}, "index": "torch", "scan": scan}
     overrides = {
+        "retrieval.compared": [],
         "retrieval.retrievers": {"dense": dense},
         "retrieval.service": {"mode": "http", "cache_entries": 0, **service},
         "retrieval.topk": 3,

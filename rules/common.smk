@@ -144,7 +144,8 @@ def report_files(wildcards=None):
     """Tables, figures and the viewer."""
     tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in [*TABLES, "compute"] for kind in TABLE_KINDS]
     figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in FIGURES for kind in FIGURE_KINDS]
-    return [*tables, *figures, LAYOUT.root / "viewer"]
+    retrieval = [LAYOUT.retrieval_report(kind) for kind in ("csv", "md") if STUDY.retrieval.compared]
+    return [*tables, *figures, *retrieval, LAYOUT.root / "viewer"]
 
 
 def scratch_folder(wildcards):

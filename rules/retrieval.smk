@@ -55,3 +55,33 @@ rule retriever:
     shell:
         "mrsearch retriever start --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
         " {params.placement:q} {params.token:q} > {log:q} 2>&1"
+
+
+# Measures time, so it has the machine's stage for indexes and its numbers stay out of the tables.
+rule retrieval_report:
+    input:
+        corpus=LAYOUT.corpus,
+        indexes=[LAYOUT.index(retriever) for retriever in STUDY.compared()],
+        questions=question_files,
+    output:
+        csv=LAYOUT.retrieval_report("csv"),
+        md=LAYOUT.retrieval_report("md"),
+    log:
+        LAYOUT.log("retriever/report"),
+    benchmark:
+        LAYOUT.timing("retriever/report")
+    conda:
+        "../envs/cpu.yaml"
+    threads: ASKED.stage("index").threads
+    resources:
+        **ASKED.of("index"),
+    params:
+        study=STUDY_FILE,
+        settings=stages.retrieval(STUDY),
+        indexes=lambda wildcards: str(LAYOUT.indexes),
+        questions=lambda wildcards, input: [part for file in input.questions for part in ("--questions", file)],
+    message:
+        "Report on retrieval"
+    shell:
+        "mrsearch index report --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
+        " {params.questions:q} --out {output.csv:q} --out {output.md:q} 2> {log:q}"

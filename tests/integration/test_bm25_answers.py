@@ -38,6 +38,7 @@ TOLERANCE = 0.05
 def test_answers_in_the_first_three_passages(root, real_data, tmp_path):
     overrides = {
         "retrieval.use": "bm25",
+        "retrieval.compared": [],
         "retrieval.retrievers": {"bm25": {"kind": "lexical"}},
         "data.path": str(real_data),
         "data.passages": None,

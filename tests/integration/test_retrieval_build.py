@@ -31,7 +31,9 @@ build_index(Study.model_validate_json(study.read_text()), "dense", corpus, out)
 
 def study(**options):
     options = {"kind": "dense", "encoder": {"kind": "bow"}, "shard_passages": SHARD, **options}
-    return load_study(load_run({"study": "demo", "overrides": {"retrieval.retrievers": {"dense": options}}}))
+    return load_study(
+        load_run({"study": "demo", "overrides": {"retrieval.compared": [], "retrieval.retrievers": {"dense": options}}})
+    )
 
 
 def rows(count):

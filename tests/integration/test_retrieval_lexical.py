@@ -33,7 +33,12 @@ RETRIEVERS = {
 
 def study(use="bm25"):
     return load_study(
-        load_run({"study": "demo", "overrides": {"retrieval.retrievers": RETRIEVERS, "retrieval.use": use}})
+        load_run(
+            {
+                "study": "demo",
+                "overrides": {"retrieval.compared": [], "retrieval.retrievers": RETRIEVERS, "retrieval.use": use},
+            }
+        )
     )
 
 

@@ -32,7 +32,12 @@ def study():
         for name, options in KINDS.items()
     }
     return load_study(
-        load_run({"study": "demo", "overrides": {"retrieval.retrievers": retrievers, "retrieval.use": "flat"}})
+        load_run(
+            {
+                "study": "demo",
+                "overrides": {"retrieval.compared": [], "retrieval.retrievers": retrievers, "retrieval.use": "flat"},
+            }
+        )
     )
 
 

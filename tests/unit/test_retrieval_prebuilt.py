@@ -16,7 +16,9 @@ COUNT = 500
 
 def study(index):
     dense = {"kind": "dense", "encoder": {"kind": "minilm"}, "index": index, "nlist": 4}
-    return load_study(load_run({"study": "demo", "overrides": {"retrieval.retrievers": {"dense": dense}}}))
+    return load_study(
+        load_run({"study": "demo", "overrides": {"retrieval.compared": [], "retrieval.retrievers": {"dense": dense}}})
+    )
 
 
 @pytest.fixture(scope="module")

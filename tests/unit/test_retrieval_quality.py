@@ -1,6 +1,10 @@
-import pytest
+import dataclasses
 
-from mrsearch.config import load_run, load_study
+import pytest
+from typer.testing import CliRunner
+
+from mrsearch.cli.index import app
+from mrsearch.config import load_run, load_study, write_study
 from mrsearch.retrieval.footprint import describe, needs, problems
 from mrsearch.retrieval.indexes import build_index
 from mrsearch.retrieval.passages import build_store
@@ -13,7 +17,12 @@ def study(**retrievers):
     retrievers = retrievers or {"dense": {"kind": "dense", "encoder": {"kind": "bow"}}}
     use = next(iter(retrievers))
     return load_study(
-        load_run({"study": "demo", "overrides": {"retrieval.retrievers": retrievers, "retrieval.use": use}})
+        load_run(
+            {
+                "study": "demo",
+                "overrides": {"retrieval.compared": [], "retrieval.retrievers": retrievers, "retrieval.use": use},
+            }
+        )
     )
 
 
@@ -50,11 +59,51 @@ def test_report_of_hits_and_recall(tmp_path):
     assert table["dense", "answer-hit", "all"].at[1] == pytest.approx(20 / 21)
     assert 0.3 < table["cells", "recall", "all"].at[1] <= 1.0
     assert ("dense", "recall", "all") not in table and not [row for row in rows if row.retriever == "unbuilt"]
-    assert as_markdown(rows).splitlines()[2] == "| dense | answer-hit | first | 20 | 100.0 | 100.0 |"
+    assert {row.milliseconds for row in rows if row.retriever == "cells"} == {
+        table["cells", "recall", "all"].milliseconds
+    }
+    assert all(row.milliseconds > 0 for row in rows)
+    rows = [dataclasses.replace(row, milliseconds=1.25) for row in rows]
+    assert as_markdown(rows).splitlines()[2] == "| dense | answer-hit | first | 20 | 100.0 | 100.0 | 1.25 |"
     assert as_csv(rows).splitlines()[:2] == [
-        "retriever,measure,benchmark,questions,at_1,at_3",
-        "dense,answer-hit,first,20,1.000000,1.000000",
+        "retriever,measure,benchmark,questions,at_1,at_3,milliseconds",
+        "dense,answer-hit,first,20,1.000000,1.000000,1.250",
     ]
+
+
+def test_a_report_without_questions_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no questions"):
+        report(study(), tmp_path, tmp_path, {"nq": []})
+
+
+def test_a_report_may_name_its_retrievers(tmp_path):
+    dense, other = ({"kind": "dense", "encoder": {"kind": "bow"}, "index": index} for index in ("flat", "sq_fp16"))
+    named = study(dense=dense, other=other)
+    named = named.model_copy(update={"retrieval": named.retrieval.model_copy(update={"compared": ("other",)})})
+    build_store(((str(n), f"N{n}", f"N{n} likes v{n % 7}") for n in range(20)), tmp_path / "corpus")
+    for name in ("dense", "other"):
+        build_index(named, name, tmp_path / "corpus", tmp_path / "indexes" / name)
+    rows = report(named, tmp_path / "corpus", tmp_path / "indexes", {"nq": [("N3", ["v3"])]})
+    assert {row.retriever for row in rows} == {"other"}
+    assert named.compared() == ("other",)
+
+
+def test_the_commands_write_both_tables_and_name_what_is_lacking(tmp_path):
+    build_store(((str(n), f"N{n}", f"N{n} likes v{n % 7}") for n in range(20)), tmp_path / "corpus")
+    build_index(study(), "dense", tmp_path / "corpus", tmp_path / "indexes" / "dense")
+    (tmp_path / "nq.jsonl").write_text('{"question": "N3", "golden_answers": ["v3"]}\n')
+    places = [f"--{name}={tmp_path / folder}" for name, folder in (("corpus", "corpus"), ("indexes", "indexes"))]
+    outs = [f"--out={tmp_path / name}" for name in ("quality.csv", "quality.md")]
+    write_study(study(), tmp_path / "study.json")
+    named = f"--study={tmp_path / 'study.json'}"
+    done = CliRunner().invoke(app, ["report", named, *places, f"--questions={tmp_path / 'nq.jsonl'}", *outs])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "quality.csv").read_text().splitlines()[1].startswith("dense,answer-hit,nq,1,1.000000")
+    assert (tmp_path / "quality.md").read_text().startswith("| retriever |")
+    enough = CliRunner().invoke(app, ["needs", named, "--passages=20", "--dim=8", f"--out={tmp_path}"])
+    assert enough.exit_code == 0 and enough.output.startswith("dense: disk 0.0 GB")
+    lacking = CliRunner().invoke(app, ["needs", named, "--passages=99000000000", "--dim=768", f"--out={tmp_path}"])
+    assert lacking.exit_code == 1 and "of disk" in lacking.output
 
 
 def test_reads_questions_of_both_forms(tmp_path):

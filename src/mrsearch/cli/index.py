@@ -44,3 +44,49 @@ def take_over(
     if row is None or row.files is None:
         raise ValueError(f"data.prebuilt_index does not fit retrieval.retrievers.{retriever}: build the index instead")
     import_index(read, retriever, corpus, [downloads / row.folder / file.path for file in row.files], out)
+
+
+@app.command()
+def report(
+    study: options.Study,
+    corpus: options.Corpus,
+    indexes: options.Indexes,
+    questions: Annotated[
+        list[Path], typer.Option(help="Questions with gold answers, parquet or jsonl; repeat it for more benchmarks.")
+    ],
+    out: Annotated[list[Path], typer.Option(help="Table to write, .csv or .md; repeat it for both.")],
+) -> None:
+    """Compare the study's retrievers: how often an answer is found, recall against exact search, time per query."""
+    from mrsearch.config import read_study
+    from mrsearch.retrieval import quality
+
+    asked = {path.stem: quality.read_questions(path) for path in questions}
+    if len(asked) < len(questions):
+        raise ValueError("--questions: two files have the same name, which names the benchmark in the report")
+    rows = quality.report(read_study(study), corpus, indexes, asked)
+    for path in out:
+        quality.write_report(rows, path)
+
+
+@app.command()
+def needs(
+    study: options.Study,
+    passages: Annotated[int, typer.Option(min=1, help="Passages of the corpus.")],
+    dim: Annotated[
+        int | None, typer.Option(min=1, help="Numbers per vector, where the encoder is not on this machine.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of the server.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder where indexes will lie.")] = Path("results"),
+) -> None:
+    """Say what each of the study's indexes will need; exit code 1 if this machine lacks some of it."""
+    from mrsearch.config import read_study
+    from mrsearch.retrieval import footprint
+
+    read, lacking = read_study(study), []
+    for name in read.retrieval.retrievers:
+        wanted = footprint.needs(read, name, passages, dim, gpus)
+        typer.echo(f"{name}: {footprint.describe(wanted)}")
+        lacking += [f"{name}: {problem}" for problem in footprint.problems(wanted, out, gpus)]
+    for problem in lacking:
+        typer.echo(problem, err=True)
+    raise typer.Exit(bool(lacking))

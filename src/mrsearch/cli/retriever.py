@@ -9,7 +9,7 @@ import typer
 
 from mrsearch.cli import options, placement
 
-app = typer.Typer(no_args_is_help=True, help="The retrieval server: start, stop, status.")
+app = typer.Typer(no_args_is_help=True, help="The retrieval server: serve, start, stop, status.")
 Token = Annotated[Path, typer.Argument(help="The token's path.")]
 
 
@@ -34,6 +34,16 @@ def start(
         service.start(chosen, corpus, indexes, token, launcher)
     except Signalled as signalled:
         raise typer.Exit(128 + signalled.signum) from None
+
+
+@app.command()
+def serve(study: options.Study, corpus: options.Corpus, indexes: options.Indexes) -> None:
+    """Serve the study's retriever in this process until it is interrupted, without the DAG."""
+    from mrsearch.config import read_study
+    from mrsearch.retrieval.serve import let_threads_sleep, serve
+
+    let_threads_sleep()
+    serve(read_study(study), corpus, indexes)
 
 
 @app.command()

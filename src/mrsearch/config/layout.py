@@ -54,6 +54,10 @@ class Layout:
         """The running retriever's token, while it runs."""
         return self.root / "service" / f"{retriever}.json"
 
+    def retrieval_report(self, kind: str) -> Path:
+        """The report on the compared retrievers, as "csv" or "md"."""
+        return self.root / "retrieval" / f"quality.{kind}"
+
     def started(self, retriever: str) -> Path:
         """Mark that the retriever's rule has run; it stays when the server is stopped."""
         return self.root / "service" / f"{retriever}.started"

@@ -144,6 +144,9 @@ class Retrieval(Model):
     """Name of the retriever that agents search with."""
     retrievers: dict[Name, Retriever]
     """Every retriever of the study, by name."""
+    compared: tuple[Name, ...] = ()
+    """Retrievers that a report sets side by side: how often an answer is found, recall against exact search, time per
+    query. Their indexes are built too; empty makes no report."""
     topk: PositiveInt = 3
     """Passages per search."""
     service: Service = Service()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from mrsearch.config.load import digest
 from mrsearch.config.study import Study
 
-OPTIONS = ("temperature", "stop_after_agreeing")
+OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
 """Keys of a method that change nothing while they are null."""
 PROMPTS = {"ircot": ("ircot", "conclude"), "search_o1": ("read",)}
 """Prompts that one procedure alone reads."""
@@ -37,6 +37,12 @@ def index(study: Study, retriever: str) -> str:
     return digest(study.retrieval.retrievers[retriever])
 
 
+def retrieval(study: Study) -> str:
+    """For the report on retrieval."""
+    chosen = {name: study.retrieval.retrievers[name] for name in study.retrieval.compared}
+    return digest(chosen, list(study.benchmarks))
+
+
 def base_model(study: Study, model: str) -> str:
     """For an untrained model; a tokenizer fitted here also depends on the study's texts."""
     source = study.models[model]
@@ -47,7 +53,7 @@ def train(study: Study, model: str, method: str) -> str:
     """For the training of one method."""
     chosen = study.methods[method]
     assert chosen.train is not None, f"{method} is not trained"
-    settings = study.warm_start if chosen.train.algorithm == "sft" else study.training
+    settings = study.warm_start.model_dump(mode="json") if chosen.train.algorithm == "sft" else _training(study)
     return digest(study.models[model], _behaviour(study, method), settings, _protocol(study, method), _search(study))
 
 
@@ -66,6 +72,12 @@ def _behaviour(study: Study, method: str, *others: str) -> dict[str, object]:
     """The method's keys that decide its numbers; options that it does not use are left out."""
     values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *others})
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}
+
+
+def _training(study: Study) -> dict[str, object]:
+    """Reinforcement learning without the settings of a trainer that is not in use."""
+    local = study.training.backend == "local"
+    return study.training.model_dump(mode="json", exclude={"verl"} if local else None)
 
 
 def _evaluation(study: Study) -> dict[str, object]:

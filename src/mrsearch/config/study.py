@@ -117,8 +117,15 @@ class Study(Model):
 
     def indexed(self) -> tuple[str, ...]:
         """Retrievers whose indexes the study's searches need: the one in use, or the two that it fuses."""
-        used = self.retrieval.retrievers[self.retrieval.use]
-        return used.of if used.kind == "hybrid" else (self.retrieval.use,)
+        return self._parts(self.retrieval.use)
+
+    def compared(self) -> tuple[str, ...]:
+        """Retrievers whose indexes the report on retrieval needs, each once."""
+        return tuple(dict.fromkeys(part for name in self.retrieval.compared for part in self._parts(name)))
+
+    def _parts(self, retriever: str) -> tuple[str, ...]:
+        chosen = self.retrieval.retrievers[retriever]
+        return chosen.of if chosen.kind == "hybrid" else (retriever,)
 
     @model_validator(mode="after")
     def _not_empty(self) -> Study:
@@ -169,6 +176,12 @@ class Study(Model):
             raise ValueError(
                 f"retrieval.use ({self.retrieval.use!r}) is not among retrieval.retrievers: {_known(retrievers)}"
             )
+        for name in self.retrieval.compared:
+            if name not in retrievers or self.retrieval.compared.count(name) > 1:
+                raise ValueError(
+                    f"retrieval.compared names {name!r}, which is not a retriever of the study or stands there twice: "
+                    f"{_known(retrievers)}"
+                )
         for name, retriever in retrievers.items():
             if retriever.kind == "hybrid":
                 for part in retriever.of:

@@ -1,10 +1,13 @@
-"""How good a study's retrievers are: recall against exact search, and how often an answer stands in the passages."""
+"""How good a study's retrievers are: recall against exact search, how often an answer stands in the passages, and how
+long one query takes."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
+import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 DEPTHS = (1, 3, 5, 10, 20)
 BATCH = 64
 OVERALL = "all"
+TIMED_QUERIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Row:
     benchmark: str
     questions: int
     at: dict[int, float]
+    milliseconds: float
+    """Median time of one query alone, encoding included; the same for every row of a retriever."""
 
 
 Asked = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
@@ -42,10 +48,17 @@ Asked = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
 
 
 def report(study: Study, corpus: Path, indexes: Path, asked: Asked, depths: Sequence[int] = DEPTHS) -> list[Row]:
-    """Rows for every retriever of the study whose index is there, per benchmark and over all questions."""
+    """Rows for every retriever of `retrieval.compared` (of the study, where that is empty) whose index is there, per
+    benchmark and over all questions.
+
+    ValueError if there is no question.
+    """
+    if not any(asked.values()):
+        raise ValueError("the report on retrieval has no questions: name files that hold some")
     store = PassageStore(corpus)
     rows: list[Row] = []
-    for name, config in study.retrieval.retrievers.items():
+    for name in study.retrieval.compared or study.retrieval.retrievers:
+        config = study.retrieval.retrievers[name]
         parts = config.of if config.kind == "hybrid" else (name,)
         if not all((indexes / part).is_dir() for part in parts):
             log.warning("retriever %s has no index in %s: left out", name, indexes)
@@ -58,11 +71,13 @@ def report(study: Study, corpus: Path, indexes: Path, asked: Asked, depths: Sequ
             benchmark: [_first_hit(store, r, answers) for r, (_, answers) in zip(found[benchmark], items, strict=True)]
             for benchmark, items in asked.items()
         }
+        milliseconds = _milliseconds(searcher, [question for items in asked.values() for question, _ in items], depths)
         rows += _rows(
             name,
             "answer-hit",
             {b: [[first <= k for k in depths] for first in firsts] for b, firsts in hits.items()},
             depths,
+            milliseconds,
         )
         if config.kind == "dense" and config.index not in EXACT:
             assert isinstance(searcher, DenseSearcher)
@@ -74,6 +89,7 @@ def report(study: Study, corpus: Path, indexes: Path, asked: Asked, depths: Sequ
                 "recall",
                 {b: [_recalls(a, e, depths) for a, e in zip(found[b], exact[b], strict=True)] for b in asked},
                 depths,
+                milliseconds,
             )
     return rows
 
@@ -100,24 +116,28 @@ def write_report(rows: Sequence[Row], out: Path) -> None:
 def as_markdown(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table, shares in per cent."""
     depths = list(rows[0].at) if rows else []
-    head = ["retriever", "measure", "benchmark", "questions", *(f"@{k}" for k in depths)]
+    head = ["retriever", "measure", "benchmark", "questions", *(f"@{k}" for k in depths), "ms a query"]
     lines = [head, ["---"] * len(head)]
     lines += [
-        [r.retriever, r.measure, r.benchmark, str(r.questions), *(f"{100 * r.at[k]:.1f}" for k in depths)] for r in rows
+        [
+            *(r.retriever, r.measure, r.benchmark, str(r.questions)),
+            *(f"{100 * r.at[k]:.1f}" for k in depths),
+            f"{r.milliseconds:.2f}",
+        ]
+        for r in rows
     ]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV, shares between 0 and 1."""
+    """The rows as CSV, shares between 0 and 1, milliseconds per query."""
     depths = list(rows[0].at) if rows else []
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["retriever", "measure", "benchmark", "questions", *(f"at_{k}" for k in depths)])
+    writer.writerow(["retriever", "measure", "benchmark", "questions", *(f"at_{k}" for k in depths), "milliseconds"])
     for row in rows:
-        writer.writerow(
-            [row.retriever, row.measure, row.benchmark, row.questions, *(f"{row.at[k]:.6f}" for k in depths)]
-        )
+        shares = [f"{row.at[k]:.6f}" for k in depths]
+        writer.writerow([row.retriever, row.measure, row.benchmark, row.questions, *shares, f"{row.milliseconds:.3f}"])
     return out.getvalue()
 
 
@@ -137,6 +157,17 @@ def _rank(searcher: Searcher, items: Sequence[tuple[str, Sequence[str]]], depth:
     return rankings
 
 
+def _milliseconds(searcher: Searcher, questions: Sequence[str], depths: Sequence[int]) -> float:
+    """Median over questions spread evenly, one at a time."""
+    chosen = questions[:: -(-len(questions) // TIMED_QUERIES)]
+    times = []
+    for question in chosen:
+        begun = time.perf_counter()
+        searcher.search([question], max(depths))
+        times.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(times)
+
+
 def _first_hit(store: PassageStore, ranking: Ranking, answers: Sequence[str]) -> float:
     """Rank of the first passage that holds an answer, counted from 1; infinity if none does."""
     for rank, position in enumerate(ranking.positions, 1):
@@ -151,7 +182,11 @@ def _recalls(found: Ranking, exact: Ranking, depths: Sequence[int]) -> list[floa
 
 
 def _rows(
-    retriever: str, measure: str, values: Mapping[str, Sequence[Sequence[float]]], depths: Sequence[int]
+    retriever: str,
+    measure: str,
+    values: Mapping[str, Sequence[Sequence[float]]],
+    depths: Sequence[int],
+    milliseconds: float,
 ) -> list[Row]:
     together = {**values, OVERALL: [value for items in values.values() for value in items]}
     return [
@@ -161,6 +196,7 @@ def _rows(
             benchmark,
             len(items),
             {k: sum(item[n] for item in items) / max(1, len(items)) for n, k in enumerate(depths)},
+            milliseconds,
         )
         for benchmark, items in together.items()
     ]
