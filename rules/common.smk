@@ -12,6 +12,7 @@ from mrsearch.cluster.commands import run_to_the_end
 from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
 from mrsearch.data import registry
+from mrsearch.reporting.reported import tables_for
 from mrsearch.preflight.checks import preflight
 from mrsearch.retrieval.files import ServiceFiles
 
@@ -45,6 +46,8 @@ TABLE_KINDS = ("html", "csv", "md", "tex")
 TABLES = {"main": "EM", "f1": "F1", "episodes": "By episode", "cost": "Cost"}
 if not all(benchmark.average for benchmark in STUDY.benchmarks.values()):
     TABLES["extra"] = "Outside the mean"
+BESIDE_PAPERS = tables_for(STUDY)
+TABLES |= BESIDE_PAPERS
 FIGURE_KINDS = ("svg", "pdf", "png", "csv")
 FIGURES = {
     "improvement": "Relative improvement",

@@ -34,7 +34,7 @@ rule tables:
         [
             report(
                 LAYOUT.root / "tables" / f"{table}.html",
-                caption=f"../workflow/report/{table}_table.rst",
+                caption=f"../workflow/report/{'paper' if table in BESIDE_PAPERS else table}_table.rst",
                 category="Tables",
                 labels={"table": title},
             )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mrsearch.config import Study
+from mrsearch.config import Run, Study, load_study
 from mrsearch.evaluation.metrics import write_metrics
-from mrsearch.reporting.paper import reported
+from mrsearch.evaluation.provenance import describe
+from mrsearch.reporting.reported import reported, tables_for
 from mrsearch.reporting.tables import write_tables
 
 TABLE1 = reported().tables["table1"]
@@ -59,8 +60,23 @@ def test_ours_beside_theirs(paper_study: Study, make_records: Callable[..., Path
     text = (tmp_path / "tables" / "paper_table1.md").read_text()
     for expected in ("PPRM (reported)", "difference", "reported average (30.4) is not the mean"):
         assert expected in text
-    for name in ("paper_table2", "paper_table3", "extra"):
-        assert (tmp_path / "tables" / f"{name}.tex").is_file()
+    assert {path.stem for path in (tmp_path / "tables").glob("paper*.tex")} == set(tables_for(paper_study))
+    assert float(row["ours_low"]) <= float(row["ours"]) <= float(row["ours_high"])
+    outside = [
+        float(row["reported"]) < float(row["ours_low"]) or float(row["reported"]) > float(row["ours_high"])
+        for row in rows.values()
+        if row["ours"]
+    ]
+    assert text.count("‡ |") == sum(outside) > 0
+    assert "| n | 3 | 3 |" in text
+
+
+def test_the_foot_names_split_and_revision_of_published_data(root: Path):
+    foot = describe(load_study(Run(study="paper"), root))
+    assert "corpus wiki-18 (PeterJinGo/wiki-18-corpus at 69c1c00ffe7c)" in foot
+    assert "NQ test" in foot and "HotpotQA dev" in foot
+    assert "(RUC-NLPIR/FlashRAG_datasets at 75bdaa372149)" in foot
+    assert "not pinned" in foot.partition("ASearcher test")[2]
 
 
 def test_a_study_of_other_models_has_no_reported_values(
@@ -70,3 +86,4 @@ def test_a_study_of_other_models_has_no_reported_values(
     write_metrics(small_study, folder, tmp_path / "s.parquet", tmp_path / "m.parquet")
     write_tables(small_study, tmp_path / "m.parquet", tmp_path / "tables")
     assert not list((tmp_path / "tables").glob("paper*"))
+    assert tables_for(small_study) == {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mrsearch.config import Study
 from mrsearch.config.data import FolderData, HubData, WorldData
+from mrsearch.data import registry
 
 
 def describe(study: Study) -> str:
@@ -37,8 +38,23 @@ def _data(study: Study) -> str:
     if isinstance(data, WorldData):
         return f"synthetic world of seed {data.seed}"
     if isinstance(data, FolderData):
-        asked = f"first {data.questions_per_benchmark} questions" if data.questions_per_benchmark else "all questions"
+        count = data.questions_per_benchmark
+        asked = f"first {count} questions" if count else "all questions"
         kept = f"{data.passages} passages" if data.passages else "all passages"
-        return f"folder {Path(data.path).name}, {asked} of each benchmark, {kept}"
+        return f"folder {Path(data.path).name}, {asked} of each {data.questions}, {kept}"
     assert isinstance(data, HubData)
-    return f"corpus {data.corpus}"
+    corpus = registry.row(data.corpus, "corpus")
+    return f"corpus {corpus.name} ({_place(corpus)}), questions {_splits(study)}"
+
+
+def _splits(study: Study) -> str:
+    """Every benchmark with its split, those of one repository and revision together."""
+    by_place: dict[str, list[str]] = {}
+    for name, benchmark in study.benchmarks.items():
+        row = registry.questions_row(study, name)
+        by_place.setdefault(_place(row), []).append(f"{benchmark.label or name} {row.split}")
+    return "; ".join(f"{', '.join(found)} ({place})" for place, found in by_place.items())
+
+
+def _place(row: registry.Row) -> str:
+    return f"{row.repository} at {row.revision[:12] if row.revision else registry.BRANCH + ', not pinned'}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mrsearch.reporting.frame import Metrics, method_label
-from mrsearch.reporting.layout import Block, Table, TableCell, number
-from mrsearch.reporting.method_tables import put
+from mrsearch.reporting.frame import Metrics, method_label, origin_note
+from mrsearch.reporting.layout import Block, Mark, Table, TableCell, mark_best, number
+from mrsearch.reporting.method_tables import interval_text, put
 
 CHANGES = ("corrected", "corrupted", "kept")
 
@@ -23,25 +23,38 @@ def episode_table(rows: Metrics) -> Table:
     blocks = []
     for decoding in rows.decodings:
         for model in study.models:
-            block = Block(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
-            block.rows = [_shown(rows, (model, decoding, method), last) for method in methods]
-            blocks.append(block)
+            blocks.append(_block(rows, model, decoding, methods, last))
     notes = [
-        "EM (%) of the answer of each episode, 0 where it gave none; means over benchmarks.",
+        "EM (%) of the answer of each episode, 0 where it gave none; means over benchmarks. Best in bold, second "
+        "underlined.",
         "Shares of all questions (%): corrected (wrong, then right), corrupted (right, then wrong), kept (right twice)"
         "; EM of an episode is corrected plus kept.",
+        origin_note(rows),
     ]
     return Table("episodes", "Episode by episode", header, blocks, notes)
 
 
-def _shown(rows: Metrics, place: tuple[str, str, str], last: int) -> list[TableCell]:
-    cells = [TableCell(method_label(rows.study, place[2]))]
+def _block(rows: Metrics, model: str, decoding: str, methods: list[str], last: int) -> Block:
+    """A row per method, the best EM of each episode marked, and a last row with n."""
+    study = rows.study
+    block = Block(f"{model}, {decoding}" if len(study.models) > 1 else decoding)
+    block.rows = [[TableCell(method_label(study, method))] for method in methods]
+    block.closing = [[TableCell("n")]]
     for episode in range(1, last + 1):
-        there = episode <= rows.study.methods[place[2]].episodes
         for metric in ("em", *CHANGES) if episode > 1 else ("em",):
-            text = number(rows.at(*place, "average", metric, str(episode)).value, 100) if there else ""
-            cells.append(TableCell(text))
-    return cells
+            found = [
+                rows.at(model, decoding, method, "average", metric, str(episode))
+                if episode <= study.methods[method].episodes
+                else None
+                for method in methods
+            ]
+            texts = ["" if value is None else number(value.value, 100) for value in found]
+            marks = mark_best(texts) if metric == "em" else [Mark.none] * len(texts)
+            for row, value, text, mark in zip(block.rows, found, texts, marks, strict=True):
+                hint = "" if value is None else interval_text(value, study.report.confidence)
+                row.append(TableCell(text, mark, hint=hint))
+            block.closing[0].append(TableCell(str(next(value.n for value in found if value)) if metric == "em" else ""))
+    return block
 
 
 def episode_rows(rows: Metrics) -> Iterator[dict[str, Any]]:

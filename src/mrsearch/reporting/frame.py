@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow.parquet as pq
 
-from mrsearch.config import Study
+from mrsearch.config import Study, digest
 
 HEADLINE = "last_valid"
 """The paper's metric: the last episode that gave an answer."""
@@ -100,3 +100,10 @@ def learned(study: Study) -> list[str]:
         if training is not None and training.algorithm != "sft":
             found.append(method)
     return found
+
+
+def origin_note(rows: Metrics) -> str:
+    """Last note of every table: study, seeds, protocol, data and code behind its numbers."""
+    study = rows.study
+    seeds = ", ".join(map(str, study.seeds))
+    return f"Study {study.name}, seeds {seeds}, protocol {digest(study.protocol)}, {rows.origin}."

@@ -24,7 +24,7 @@ sup { line-height: 0; }
 
 
 def to_html(table: Table) -> str:
-    """A page with the table and its notes; best in bold, second underlined."""
+    """A page with the table and its notes; best in bold, second underlined, intervals for those who point at a cell."""
     lines = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -53,4 +53,5 @@ def _cell(cell: TableCell) -> str:
         Mark.second: f'<span class="second">{text}</span>',
         Mark.none: text,
     }[cell.mark]
-    return f"<td>{text}{f'<sup>{escape(cell.suffix)}</sup>' if cell.suffix else ''}</td>"
+    hint = f' title="{escape(cell.hint)}"' if cell.hint else ""
+    return f"<td{hint}>{text}{f'<sup>{escape(cell.suffix)}</sup>' if cell.suffix else ''}</td>"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mrsearch.reporting import style
-from mrsearch.reporting.frame import Metrics, benchmark_label, learned, method_label
+from mrsearch.reporting.frame import HEADLINE, Metrics, benchmark_label, learned, method_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def _data(rows: Metrics, methods: list[str], decoding: str) -> pd.DataFrame:
     for model in study.models:
         for method in methods:
             for name in rows.columns:
-                cell = rows.at(model, decoding, method, name, "em_relative", "last_valid", study.report.baseline)
+                cell = rows.at(model, decoding, method, name, "em_relative", HEADLINE, study.report.baseline)
                 place = {"model": model, "decoding": decoding, "method": method, "benchmark": name}
                 listed.append({**place, "value": cell.value, "low": cell.low, "high": cell.high, "n": int(cell.n)})
     columns = ["model", "decoding", "method", "benchmark", "value", "low", "high", "n"]

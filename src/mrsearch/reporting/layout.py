@@ -31,6 +31,8 @@ class TableCell:
     mark: Mark = Mark.none
     suffix: str = ""
     """Follows the text unmarked: a sign of significance."""
+    hint: str = ""
+    """What a page adds for those who point at the cell: an interval."""
 
 
 @dataclass(slots=True)

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from mrsearch.config import digest
-from mrsearch.reporting.frame import HEADLINE, Metrics, Value, benchmark_label, method_label
+from mrsearch.reporting.frame import HEADLINE, Metrics, Value, benchmark_label, method_label, origin_note
 from mrsearch.reporting.layout import Block, Mark, Table, TableCell, mark_best, number
 
 SIGNIFICANT = 0.05
@@ -33,7 +32,8 @@ def score_table(rows: Metrics, metric: str, name: str) -> Table:
     study = rows.study
     baseline = method_label(study, study.report.baseline)
     header = ["Method", *(benchmark_label(study, column) for column in rows.columns)]
-    header += [f"vs {baseline} ({study.report.confidence:.0%} interval)", "Searches", "Tokens"]
+    coverage = f"({study.report.confidence:.0%} interval)"
+    header += [f"Avg {coverage}", f"vs {baseline} {coverage}", "Searches", "Tokens"]
     blocks = [_score_block(rows, metric, model, decoding) for decoding in rows.decodings for model in study.models]
     caption = f"{study.title or study.name}: {SCORE_NAMES[metric]}"
     return Table(name, caption, header, blocks, _notes(rows, metric))
@@ -96,10 +96,12 @@ def cost_table(rows: Metrics) -> Table:
                 cells = [TableCell(number(value, digits=0 if value >= 100 else 2)) for value in costs]
                 cells += [TableCell(number(value, 100)) for value in stops]
                 block.rows.append([TableCell(method_label(rows.study, method)), *cells])
+            n = rows.at(model, decoding, next(iter(rows.study.methods)), "average", "searches", "all").n
+            block.closing.append([TableCell("n"), TableCell(str(n)), *[EMPTY] * (len(header) - 2)])
             blocks.append(block)
     notes = [
         "Means per question, unweighted over benchmarks. All tokens: prompt, generated and observed.",
-        _origin(rows),
+        origin_note(rows),
     ]
     return Table("cost", "Cost per question", header, blocks, notes)
 
@@ -115,6 +117,11 @@ def cost_rows(rows: Metrics) -> Iterator[dict[str, Any]]:
 def put(row: dict[str, Any], name: str, value: Value) -> None:
     """Add a value and its interval to a row."""
     row.update({name: value.value, f"{name}_low": value.low, f"{name}_high": value.high})
+
+
+def interval_text(value: Value, confidence: float) -> str:
+    """The interval of a share, in percent, for a page's hint."""
+    return f"{confidence:.0%} interval {number(value.low, 100)} to {number(value.high, 100)}"
 
 
 def _places(rows: Metrics) -> Iterator[tuple[dict[str, Any], tuple[str, str, str]]]:
@@ -142,7 +149,8 @@ def _marked_block(rows: Metrics, model: str, decoding: str, columns: list[tuple[
         cells = [TableCell(method_label(study, method))]
         for column in columns:
             sign = _sign(rows, (model, decoding, method), *column)
-            cells.append(TableCell(texts[column][index], marks[column][index], sign))
+            hint = interval_text(values[column][index], study.report.confidence)
+            cells.append(TableCell(texts[column][index], marks[column][index], sign, hint))
         block.rows.append(cells)
     block.closing.append([TableCell("n"), *(TableCell(str(values[column][0].n)) for column in columns)])
     return block
@@ -152,10 +160,12 @@ def _score_block(rows: Metrics, metric: str, model: str, decoding: str) -> Block
     block = _marked_block(rows, model, decoding, [(column, metric) for column in rows.columns])
     for method, cells in zip(rows.study.methods, block.rows, strict=True):
         place = (model, decoding, method)
+        average = rows.at(*place, "average", metric, HEADLINE)
+        cells.append(TableCell(f"[{number(average.low, 100)}, {number(average.high, 100)}]"))
         cells.append(TableCell(_relative(rows, place, metric)))
         for cost, digits in (("searches", 1), ("total_tokens", 0)):
             cells.append(TableCell(number(rows.at(*place, "average", cost, "all").value, digits=digits)))
-    block.closing[0] += [EMPTY] * 3
+    block.closing[0] += [EMPTY] * 4
     return block
 
 
@@ -196,11 +206,5 @@ def _notes(rows: Metrics, metric: str) -> list[str]:
         f"† differs from {baseline} at p < {SIGNIFICANT} (sign-flip permutation over questions, Holm over benchmarks; "
         "Avg uncorrected). The test holds for the trained seeds.",
         "Searches and tokens (prompt, generated and observed) are means per question.",
-        _origin(rows),
+        origin_note(rows),
     ]
-
-
-def _origin(rows: Metrics) -> str:
-    study = rows.study
-    seeds = ", ".join(map(str, study.seeds))
-    return f"Study {study.name}, seeds {seeds}, protocol {digest(study.protocol)}, {rows.origin}."

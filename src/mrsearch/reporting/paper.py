@@ -1,79 +1,13 @@
-"""What papers reported, and a study's own numbers beside it."""
+"""A study's own numbers beside what papers reported."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from importlib import resources
 from typing import Any
 
-import yaml
-from pydantic import NonNegativeFloat, model_validator
-
-from mrsearch.config.base import Model
-from mrsearch.reporting.frame import HEADLINE, Metrics, benchmark_label, method_label
+from mrsearch.reporting.frame import HEADLINE, Metrics, Value, benchmark_label, method_label, origin_note
 from mrsearch.reporting.layout import Block, Table, TableCell, mark_best, number
-
-
-class Source(Model):
-    """Where values were read."""
-
-    title: str
-    """The paper."""
-    transcription: str
-    """Who transcribed it."""
-
-
-class ReportedRow(Model):
-    """One method's reported values."""
-
-    label: str
-    """How the paper calls the method."""
-    values: tuple[NonNegativeFloat, ...]
-    """EM in percent, one value a column."""
-    source: str | None = None
-    """Another source than the table's."""
-    inconsistent: bool = False
-    """Whether the reported mean contradicts the reported cells."""
-
-
-class ReportedTable(Model):
-    """One table of a paper."""
-
-    caption: str
-    """Title of the table that shows it."""
-    source: str
-    """Key in `sources`."""
-    columns: tuple[str, ...]
-    """Benchmarks; "average" is the unweighted mean."""
-    notes: tuple[str, ...] = ()
-    """What a reader must know about the values."""
-    models: dict[str, dict[str, ReportedRow]]
-    """Rows by model and method."""
-
-    @model_validator(mode="after")
-    def _rows_fit(self) -> ReportedTable:
-        for model, rows in self.models.items():
-            for method, row in rows.items():
-                if len(row.values) != len(self.columns):
-                    raise ValueError(f"{model}.{method} has {len(row.values)} values for {len(self.columns)} columns")
-        return self
-
-
-class Reported(Model):
-    """The data file of reported values."""
-
-    sources: dict[str, Source]
-    """Papers by key."""
-    tables: dict[str, ReportedTable]
-    """Tables by the name of the file they become."""
-
-
-@cache
-def reported() -> Reported:
-    """The reported values that the package carries."""
-    text = resources.files("mrsearch.reporting").joinpath("paper.yaml").read_text(encoding="utf-8")
-    return Reported.model_validate(yaml.safe_load(text))
+from mrsearch.reporting.reported import ReportedTable, reported
 
 
 def tables_beside(rows: Metrics) -> Iterator[tuple[Table, list[dict[str, Any]]]]:
@@ -93,7 +27,9 @@ def _table(rows: Metrics, name: str, table: ReportedTable, models: list[str]) ->
     notes = [
         f"EM (%) of the last valid answer, {decoding} decoding; below it the reported value and the difference. "
         "Methods without a row of ours were not run here. Best of ours in bold, second underlined.",
+        f"‡ the reported value lies outside the {rows.study.report.confidence:.0%} interval of ours.",
         *table.notes,
+        origin_note(rows),
     ]
     return Table(f"paper_{name}", table.caption, header, blocks, notes)
 
@@ -113,17 +49,20 @@ def _block(rows: Metrics, table: ReportedTable, model: str) -> Block:
         ours = [TableCell(shown[column][index], marks[column][index]) for column in table.columns]
         block.rows.append([TableCell(method_label(rows.study, method)), *ours])
         block.rows.append([TableCell("\u2003reported"), *values])
-        block.rows.append(
-            [TableCell("\u2003difference"), *(TableCell(text) for text in _differences(rows, table, model, method))]
-        )
+        reported_values = zip(table.columns, row.values, strict=True)
+        differences = [_difference(rows, model, method, column, value) for column, value in reported_values]
+        block.rows.append([TableCell("\u2003difference"), *differences])
+    if shared:
+        found = [_ours(rows, model, shared[0], column) for column in table.columns]
+        block.closing.append([TableCell("n"), *(TableCell("–" if value is None else str(value.n)) for value in found)])
     return block
 
 
-def _ours(rows: Metrics, model: str, method: str, column: str) -> float | None:
-    """Our EM in percent; None where the study has no such cell, or its mean is over other benchmarks."""
+def _ours(rows: Metrics, model: str, method: str, column: str) -> Value | None:
+    """Our EM; None where the study has no such cell, or its mean is over other benchmarks."""
     if column not in rows.columns or (column == "average" and not _same_mean(rows)):
         return None
-    return 100 * rows.at(model, rows.study.report.decoding, method, column, "em", HEADLINE).value
+    return rows.at(model, rows.study.report.decoding, method, column, "em", HEADLINE)
 
 
 def _same_mean(rows: Metrics) -> bool:
@@ -133,22 +72,26 @@ def _same_mean(rows: Metrics) -> bool:
 
 def _ours_text(rows: Metrics, model: str, method: str, column: str) -> str:
     value = _ours(rows, model, method, column)
-    return "–" if value is None else number(value)
+    return "–" if value is None else number(value.value, 100)
 
 
-def _differences(rows: Metrics, table: ReportedTable, model: str, method: str) -> list[str]:
-    texts = []
-    for column, reported_value in zip(table.columns, table.models[model][method].values, strict=True):
-        ours = _ours(rows, model, method, column)
-        texts.append("–" if ours is None else number(ours - reported_value, sign=True))
-    return texts
+def _difference(rows: Metrics, model: str, method: str, column: str, reported_value: float) -> TableCell:
+    """Ours minus theirs, in points, with a sign where theirs lies outside our interval."""
+    ours = _ours(rows, model, method, column)
+    if ours is None:
+        return TableCell("–")
+    outside = not 100 * ours.low <= reported_value <= 100 * ours.high
+    return TableCell(number(100 * ours.value - reported_value, sign=True), suffix="‡" if outside else "")
 
 
 def _data(rows: Metrics, table: ReportedTable, model: str) -> Iterator[dict[str, Any]]:
     for method, row in table.models[model].items():
         source = reported().sources[row.source or table.source].title
         for column, value in zip(table.columns, row.values, strict=True):
-            ours = _ours(rows, model, method, column) if method in rows.study.methods else None
+            found = _ours(rows, model, method, column) if method in rows.study.methods else None
             place = {"model": model, "method": method, "label": row.label, "benchmark": column}
-            numbers = {"ours": "" if ours is None else ours, "reported": value, "source": source}
-            yield {**place, **numbers, "difference": "" if ours is None else ours - value}
+            ours: dict[str, Any] = dict.fromkeys(("ours", "ours_low", "ours_high", "n", "difference"), "")
+            if found is not None:
+                ours = {"ours": 100 * found.value, "ours_low": 100 * found.low, "ours_high": 100 * found.high}
+                ours |= {"n": found.n, "difference": 100 * found.value - value}
+            yield {**place, **ours, "reported": value, "source": source}

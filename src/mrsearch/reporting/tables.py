@@ -19,8 +19,8 @@ TERMINAL_WIDTH = 160
 def write_tables(study: Study, metrics: Path, out: Path) -> None:
     """Write every table below `out` as CSV, Markdown, HTML and LaTeX; the same metrics give the same bytes.
 
-    main (EM), f1, episodes and cost always; extra where a benchmark stands outside the mean; paper_table<k> where a
-    paper reported values for a model of the study.
+    main (EM), f1, episodes and cost always; extra where a benchmark stands outside the mean; those of
+    `reported.tables_for` where a paper reported values for a model of the study.
     """
     rows = Metrics(study, metrics)
     written: list[tuple[Table, Iterable[dict[str, Any]]]] = [
