@@ -25,7 +25,7 @@ async def run_procedure(question: Question, agent: Agent, request: Request) -> M
 async def answer_once(question: Question, agent: Agent, request: Request) -> MetaEpisode:
     """One generation without any tool: procedures direct, cot and rag.
 
-    rag searches once with the question and puts the passages into the prompt; its only turn keeps the hits, while
+    rag searches once with the question and puts the passages into the prompt; the first turn keeps the hits, while
     `observation` stays empty because nothing follows the generation. Where that search fails, no episode exists and the
     stop reason is `search_failed`. A generation without an answer spends the only turn: `turn_limit`. Independent
     episodes are parallel samples: majority vote over their answers is self-consistency, the best of them pass@k.
@@ -42,7 +42,7 @@ async def answer_once(question: Question, agent: Agent, request: Request) -> Met
 
     async def play() -> StopReason:
         turn = await transcript.generate()
-        turn.hits = hits
+        turn.hits = hits if len(transcript.meta.episodes) == 1 else []
         if turn.action is ActionKind.answer:
             transcript.meta.episodes[-1].answer = turn.content
             return StopReason.answered

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.meta_episode import find, run_episodes
@@ -31,6 +30,7 @@ async def ircot(question: Question, agent: Agent, request: Request) -> MetaEpiso
         return without_episodes(question, agent, request)
     prompt = dialogue.first_prompt("ircot", question.question, dialogue.passages(hits))
     transcript = Transcript(question, prompt, agent, request)
+    transcript.meta.prompt_hits = hits
 
     async def play() -> StopReason:
         episode = transcript.meta.episodes[-1]
@@ -38,8 +38,6 @@ async def ircot(question: Question, agent: Agent, request: Request) -> MetaEpiso
             if number == spec.turns and not transcript.say(dialogue.conclusion(transcript.last_token)):
                 return StopReason.context_limit
             turn = await transcript.generate()
-            if spec.turns == 1:  # otherwise the turn keeps what its own sentence finds
-                turn.hits = hits
             if turn.action is ActionKind.answer:
                 episode.answer = turn.content
                 return StopReason.answered
@@ -90,9 +88,7 @@ def _keep_first_sentence(transcript: Transcript, turn: Turn) -> None:
     while token_ids and token_ids[-1] in transcript.dialogue.stop_rule.end_of_turn:
         token_ids.pop()
     length = sentence_end(transcript.dialogue.decode(token_ids))
-    counts = range(len(token_ids) + 1)
-    count = bisect_left(counts, length, key=lambda n: len(transcript.dialogue.decode(token_ids[:n])))
-    transcript.shorten(min(count, len(token_ids)))
+    transcript.shorten(transcript.dialogue.count_until(token_ids, length))
 
 
 def sentence_end(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -115,6 +116,11 @@ class Dialogue:
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids`, special tokens and spaces kept as they are."""
         return str(self.tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False))
+
+    def count_until(self, token_ids: Sequence[int], length: int) -> int:
+        """How many leading tokens it takes to hold the first `length` characters of the text of `token_ids`."""
+        counts = range(len(token_ids))
+        return bisect_left(counts, length, key=lambda count: len(self.decode(token_ids[:count])))
 
     def _user_turn(self, message: str, last_token: int | None) -> list[int]:
         token_ids = list(self._encode(self._after_assistant(message)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,8 @@ async def run_episodes(transcript: Transcript, play: Callable[[], Awaitable[Stop
     """The spec's number of episodes, each begun here and played by `play`, or fewer where they end early.
 
     A full context ends the meta-episode unless its episodes are independent. Where the last `stop_after_agreeing`
-    answers are equal in normal form, no further episode begins and the stop reason is `agreed`.
+    answers are equal in normal form, no further episode begins and the stop reason is `agreed`; where the confidence in
+    the last answer reaches `stop_when_confident`, it is `confident`.
     """
     spec, episodes, stop = transcript.agent.spec, transcript.meta.episodes, StopReason.context_limit
     for _ in range(spec.episodes):
@@ -74,9 +76,36 @@ async def run_episodes(transcript: Transcript, play: Callable[[], Awaitable[Stop
         full = stop is StopReason.context_limit and spec.context != "independent"
         if full or stop is StopReason.search_failed:
             break
-        if len(episodes) < spec.episodes and agreed([episode.answer for episode in episodes], spec.stop_after_agreeing):
-            return transcript.close(StopReason.agreed)
+        if len(episodes) < spec.episodes and (enough := _enough(transcript)):
+            return transcript.close(enough)
     return transcript.close(stop)
+
+
+def _enough(transcript: Transcript) -> StopReason | None:
+    """Why no further episode is needed, or None."""
+    spec, episodes = transcript.agent.spec, transcript.meta.episodes
+    if agreed([episode.answer for episode in episodes], spec.stop_after_agreeing):
+        return StopReason.agreed
+    if spec.stop_when_confident is not None and answer_confidence(transcript) >= spec.stop_when_confident:
+        return StopReason.confident
+    return None
+
+
+def answer_confidence(transcript: Transcript) -> float:
+    """Geometric mean of the probabilities of the last answer's tokens, tags left out; 0.0 without an answer.
+
+    Probabilities are those the tokens were sampled with (greedy: of temperature 1).
+    """
+    meta, dialogue = transcript.meta, transcript.dialogue
+    if not meta.episodes or meta.episodes[-1].answer is None:
+        return 0.0
+    turn = meta.episodes[-1].turns[-1]
+    token_ids = meta.token_ids[turn.start : turn.end]
+    opened = turn.text.index("<answer>") + len("<answer>")
+    closed = turn.text.index("</answer>", opened)
+    first, last = dialogue.count_until(token_ids, opened), dialogue.count_until(token_ids, closed)
+    logprobs = meta.logprobs[turn.start + first : turn.start + max(last, first + 1)]
+    return math.exp(sum(logprobs) / max(1, len(logprobs)))
 
 
 def agreed(answers: Sequence[str | None], count: int | None) -> bool:

@@ -36,6 +36,8 @@ class StopReason(StrEnum):
     """The question's time was over; no later episode exists."""
     agreed = "agreed"
     """Of a meta-episode: its last answers agreed, so that no later episode was needed."""
+    confident = "confident"
+    """Of a meta-episode: the policy was sure of its last answer, so that no later episode was needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class MetaEpisode:
     episode_starts: list[int] = field(default_factory=list)
     """Where each episode's own part begins: 0, then the first token of each reflection prompt."""
     search_failures: int = 0
+    prompt_hits: list[Hit] | None = None
+    """What the search behind `ircot`'s first prompt found; None where no turn-less search was made."""
     tags: dict[str, Any] = field(default_factory=dict)
     """Study, model, method, seed, decoding, scores: whatever the writer of a file adds."""
 
@@ -149,9 +153,14 @@ def _meta_episode(raw: dict[str, Any]) -> MetaEpisode:
         Episode([_turn(turn) for turn in episode["turns"]], episode["answer"], StopReason(episode["stop"]))
         for episode in raw["episodes"]
     ]
-    return MetaEpisode(**{**raw, "question": question, "episodes": episodes, "stop": StopReason(raw["stop"])})
+    found = raw.get("prompt_hits")
+    typed = {"question": question, "episodes": episodes, "stop": StopReason(raw["stop"])}
+    return MetaEpisode(**{**raw, **typed, "prompt_hits": None if found is None else _hits(found)})
 
 
 def _turn(raw: dict[str, Any]) -> Turn:
-    hits = [Hit(Passage(**hit["passage"]), hit["score"]) for hit in raw["hits"]]
-    return Turn(**{**raw, "action": ActionKind(raw["action"]), "hits": hits})
+    return Turn(**{**raw, "action": ActionKind(raw["action"]), "hits": _hits(raw["hits"])})
+
+
+def _hits(raw: list[dict[str, Any]]) -> list[Hit]:
+    return [Hit(Passage(**hit["passage"]), hit["score"]) for hit in raw]

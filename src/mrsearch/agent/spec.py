@@ -28,6 +28,8 @@ class AgentSpec:
     """Temperature in place of the decoding's; None keeps that."""
     stop_after_agreeing: int | None = None
     """End once this many answers in a row agree; None runs every episode."""
+    stop_when_confident: float | None = None
+    """End once an answer's confidence reaches this; None runs every episode."""
 
     @classmethod
     def of(cls, study: Study, method_name: str) -> AgentSpec:
@@ -42,4 +44,5 @@ class AgentSpec:
             context=method.context,
             temperature=method.temperature,
             stop_after_agreeing=method.stop_after_agreeing,
+            stop_when_confident=method.stop_when_confident,
         )

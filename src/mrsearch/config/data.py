@@ -82,5 +82,7 @@ class Benchmark(Model):
     """How tables and figures call it; null is the benchmark's own name."""
     average: bool = True
     """Whether it counts in the unweighted mean ("Avg")."""
+    yes_no_rule: bool = False
+    """Score F1 by HotpotQA's rule: where either side is yes, no or noanswer, anything but equality is 0."""
     stands_for: str = ""
     """What the benchmark probes, in a few words."""

@@ -34,6 +34,9 @@ class Method(Model):
     """Temperature of this method whatever the decoding, as parallel samples need; null takes the decoding's."""
     stop_after_agreeing: int | None = Field(None, ge=2)
     """End a meta-episode once this many answers in a row agree in normal form; null runs every episode."""
+    stop_when_confident: float | None = Field(None, gt=0.0, lt=1.0)
+    """End a meta-episode once the geometric mean probability of an answer's tokens reaches this; null runs every
+    episode."""
     train: Train | None = None
     """How its policy is trained; null for methods that borrow one."""
     compare_with: Name | None = None
@@ -52,11 +55,14 @@ class Method(Model):
             )
         if parallel and self.episodes > 1 and self.temperature is None:
             raise ValueError("context: independent needs a temperature: greedy samples would all be the same")
-        if self.train and (parallel or self.temperature is not None or self.stop_after_agreeing is not None):
+        stops = self.stop_after_agreeing is not None or self.stop_when_confident is not None
+        if self.train and (parallel or self.temperature is not None or stops):
             raise ValueError(
-                "context: independent, temperature and stop_after_agreeing belong to evaluation: give them to another "
-                "method whose policy is this one"
+                "context: independent, temperature, stop_after_agreeing and stop_when_confident belong to evaluation: "
+                "give them to another method whose policy is this one"
             )
+        if self.stop_when_confident is not None and self.episodes == 1:
+            raise ValueError("stop_when_confident needs more than one episode: raise episodes, or remove it")
         if self.stop_after_agreeing is not None and self.stop_after_agreeing > self.episodes:
             raise ValueError(
                 f"stop_after_agreeing ({self.stop_after_agreeing}) is larger than episodes ({self.episodes}): lower it"

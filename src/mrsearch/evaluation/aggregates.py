@@ -13,10 +13,11 @@ from mrsearch.config import Study
 from mrsearch.evaluation import statistics
 from mrsearch.evaluation.statistics import Array, Resampled
 
-HEADLINE = "last_valid"
+HEADLINE = "final"
+"""Which answer comparisons are about: the one that the method gives."""
 PERMUTATIONS = 10_000
 COMPARED = ("em", "f1")
-RATES = ("em", "f1", "sub_em", "corrected", "corrupted", "kept", "stop_")
+RATES = ("em", "f1", "sub_em", "corrected", "corrupted", "kept", "stop_", "hit@")
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
@@ -34,8 +35,13 @@ SCHEMA = pa.schema(
         ("seeds", pa.int64()),
     ]
 )
-"""`episode` is "1".."N", "last_valid", "last", "best" or "all" (the whole meta-episode); `reference` names the method
-that a comparison refers to and is empty otherwise; `n` counts questions."""
+"""`episode` is "1".."N", "last_valid", "last", "best", "vote", "final" (what the method answers: the vote of parallel
+samples, else the last valid answer) or "all" (the whole meta-episode); of `em_last_valid`, `em_vote` and `em_best` it
+is the number of episodes that the choice is made from. `reference` names the method that a comparison refers to and is
+empty otherwise; `n` counts questions."""
+
+Numbers = tuple[float, float, float]
+"""A value and the ends of its interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +69,14 @@ def aggregate(study: Study, cells: list[Cell]) -> Iterator[dict[str, Any]]:
                 place = {"model": model, "decoding": decoding, "seed": label}
                 for method in study.methods:
                     of_method = [by_place[model, decoding, method, benchmark] for benchmark in study.benchmarks]
-                    yield from _estimates(study, of_method, chosen, weights, place)
+                    place = {**place, "method": method}
+                    yield from _estimates(study, of_method, chosen, weights, {**place, "reference": ""})
                     for reference in _references(study, method):
                         against = [by_place[model, decoding, reference, benchmark] for benchmark in study.benchmarks]
-                        yield from _comparisons(study, of_method, against, chosen, weights, place)
+                        shared = {**place, "episode": HEADLINE, "reference": reference}
+                        for metric in COMPARED:
+                            pair = _Pair(study, metric, of_method, against, chosen, weights)
+                            yield from pair.rows(shared)
 
 
 def _weights(study: Study, cells: list[Cell]) -> dict[str, Any]:
@@ -92,107 +102,74 @@ def _estimates(
     for benchmark, estimate in _with_average(study, {c.benchmark: c.values_SQK[chosen] for c in cells}, weights):
         low_K, high_K = statistics.interval(estimate, study.report.confidence, rates_K)
         for k, (metric, episode) in enumerate(names):
-            yield {
-                **place,
-                **{
-                    "method": cells[0].method,
-                    "benchmark": benchmark,
-                    "episode": episode,
-                    "metric": metric,
-                    "reference": "",
-                },
-                **{"value": float(estimate.values_K[k]), "low": float(low_K[k]), "high": float(high_K[k])},
-                **{"n": estimate.questions, "seeds": len(estimate.seeds_SK)},
-            }
+            numbers = estimate.values_K[k], low_K[k], high_K[k]
+            yield _row({**place, "episode": episode}, benchmark, metric, numbers, estimate)
 
 
-def _comparisons(
-    study: Study, cells: list[Cell], against: list[Cell], chosen: slice, weights: dict[str, Any], place: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-    """Difference and relative improvement of the last valid answer, with p-values where all seeds stand together."""
-    for metric in COMPARED:
-        ours_SQ = {cell.benchmark: _measure(cell, metric)[chosen] for cell in cells}
-        theirs_SQ = {cell.benchmark: _measure(cell, metric)[chosen] for cell in against}
-        shared = {**place, "method": cells[0].method, "episode": HEADLINE, "reference": against[0].method}
-        yield from _differences(study, metric, ours_SQ, theirs_SQ, weights, shared)
-        yield from _ratios(study, metric, ours_SQ, theirs_SQ, weights, shared)
-        if place["seed"] == "all":
-            yield from _tests(study, metric, {name: ours_SQ[name] - theirs_SQ[name] for name in ours_SQ}, shared)
+class _Pair:
+    """A method and its reference under one metric: difference and relative improvement of what they answer, and
+    p-values where all seeds stand together."""
 
+    def __init__(
+        self, study: Study, metric: str, ours: list[Cell], theirs: list[Cell], chosen: slice, weights: dict[str, Any]
+    ) -> None:
+        self.study, self.metric, self.weights = study, metric, weights
+        self.ours_SQ = {cell.benchmark: _measure(cell, metric)[chosen] for cell in ours}
+        self.theirs_SQ = {cell.benchmark: _measure(cell, metric)[chosen] for cell in theirs}
+        self.differences_SQ = {name: values - self.theirs_SQ[name] for name, values in self.ours_SQ.items()}
 
-def _differences(
-    study: Study,
-    metric: str,
-    ours_SQ: dict[str, Array],
-    theirs_SQ: dict[str, Array],
-    weights: dict[str, Any],
-    shared: dict[str, str],
-) -> Iterator[dict[str, Any]]:
-    differences = {name: (ours_SQ[name] - theirs_SQ[name])[..., None] for name in ours_SQ}
-    for benchmark, estimate in _with_average(study, differences, weights):
-        low, high = statistics.interval(estimate, study.report.confidence)
-        yield _row(
-            shared,
-            benchmark,
-            f"{metric}_difference",
-            float(estimate.values_K[0]),
-            float(low[0]),
-            float(high[0]),
-            estimate,
-        )
+    def rows(self, shared: dict[str, str]) -> Iterator[dict[str, Any]]:
+        for suffix, found in (("difference", self._differences()), ("relative", self._ratios())):
+            for benchmark, numbers, estimate in found:
+                yield _row(shared, benchmark, f"{self.metric}_{suffix}", numbers, estimate)
+        if shared["seed"] == "all":
+            yield from self._tests(shared)
 
+    def _differences(self) -> Iterator[tuple[str, Numbers, Resampled]]:
+        for benchmark, estimate in self._resampled(self.differences_SQ).items():
+            low_K, high_K = statistics.interval(estimate, self.study.report.confidence)
+            yield benchmark, (estimate.values_K[0], low_K[0], high_K[0]), estimate
 
-def _ratios(
-    study: Study,
-    metric: str,
-    ours_SQ: dict[str, Array],
-    theirs_SQ: dict[str, Array],
-    weights: dict[str, Any],
-    shared: dict[str, str],
-) -> Iterator[dict[str, Any]]:
-    ours = dict(_with_average(study, {name: values[..., None] for name, values in ours_SQ.items()}, weights))
-    theirs = dict(_with_average(study, {name: values[..., None] for name, values in theirs_SQ.items()}, weights))
-    for benchmark, method in ours.items():
-        baseline = theirs[benchmark]
-        means = float(method.values_K[0]), float(baseline.values_K[0])
-        parts = [benchmark] if benchmark in ours_SQ else _averaged(study)
-        joint = baseline
-        if means[1] > 0.0:
-            linear = [statistics.linearised_ratio(ours_SQ[name], theirs_SQ[name], *means) for name in parts]
-            joint = statistics.average(
-                [statistics.resample(values, weights[name]) for name, values in zip(parts, linear, strict=True)]
+    def _ratios(self) -> Iterator[tuple[str, Numbers, Resampled]]:
+        ours, theirs = self._resampled(self.ours_SQ), self._resampled(self.theirs_SQ)
+        for benchmark, method in ours.items():
+            baseline = theirs[benchmark]
+            means = float(method.values_K[0]), float(baseline.values_K[0])
+            joint = baseline
+            if means[1] > 0.0:
+                parts = [benchmark] if benchmark in self.ours_SQ else _averaged(self.study)
+                joint = statistics.average([self._linearised(name, *means) for name in parts])
+            yield (
+                benchmark,
+                statistics.relative_improvement(method, baseline, joint, self.study.report.confidence),
+                method,
             )
-        value, low, high = statistics.relative_improvement(method, baseline, joint, study.report.confidence)
-        yield _row(shared, benchmark, f"{metric}_relative", value, low, high, method)
 
+    def _tests(self, shared: dict[str, str]) -> Iterator[dict[str, Any]]:
+        by_question = {name: values.mean(axis=0) for name, values in self.differences_SQ.items()}
+        p_values = {name: self._p_value([values]) for name, values in by_question.items()}
+        holm = statistics.holm(list(p_values.values()))
+        for (name, p_value), corrected in zip(p_values.items(), holm, strict=True):
+            yield self._test_row(shared, name, "p", p_value, by_question[name].size)
+            yield self._test_row(shared, name, "p_holm", corrected, by_question[name].size)
+        parts = [by_question[name] for name in _averaged(self.study)]
+        yield self._test_row(shared, "average", "p", self._p_value(parts), sum(part.size for part in parts))
 
-def _tests(
-    study: Study, metric: str, differences_SQ: dict[str, Array], shared: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-    nan = float("nan")
-    by_question = {name: values.mean(axis=0) for name, values in differences_SQ.items()}
-    count = {name: values.size for name, values in by_question.items()}
-    seeds = len(next(iter(differences_SQ.values())))
-    p_values = {
-        name: statistics.sign_flip_test([values], PERMUTATIONS, study.report.seed)
-        for name, values in by_question.items()
-    }
-    holm = statistics.holm(list(p_values.values()))
-    for (name, p_value), corrected in zip(p_values.items(), holm, strict=True):
-        row = {**shared, "benchmark": name, "low": nan, "high": nan, "n": count[name], "seeds": seeds}
-        yield {**row, "metric": f"{metric}_p", "value": p_value}
-        yield {**row, "metric": f"{metric}_p_holm", "value": corrected}
-    parts = _averaged(study)
-    p_value = statistics.sign_flip_test([by_question[name] for name in parts], PERMUTATIONS, study.report.seed)
-    row = {
-        **shared,
-        "benchmark": "average",
-        "low": nan,
-        "high": nan,
-        "n": sum(count[name] for name in parts),
-        "seeds": seeds,
-    }
-    yield {**row, "metric": f"{metric}_p", "value": p_value}
+    def _p_value(self, differences: list[Array]) -> float:
+        return statistics.sign_flip_test(differences, PERMUTATIONS, self.study.report.seed)
+
+    def _test_row(self, shared: dict[str, str], benchmark: str, test: str, value: float, n: int) -> dict[str, Any]:
+        nan, seeds = float("nan"), len(next(iter(self.ours_SQ.values())))
+        row = {**shared, "benchmark": benchmark, "metric": f"{self.metric}_{test}", "value": value}
+        return {**row, "low": nan, "high": nan, "n": n, "seeds": seeds}
+
+    def _linearised(self, name: str, ours: float, theirs: float) -> Resampled:
+        values_SQ1 = statistics.linearised_ratio(self.ours_SQ[name], self.theirs_SQ[name], ours, theirs)
+        return statistics.resample(values_SQ1, self.weights[name])
+
+    def _resampled(self, values_SQ: dict[str, Array]) -> dict[str, Resampled]:
+        values_SQ1 = {name: values[..., None] for name, values in values_SQ.items()}
+        return dict(_with_average(self.study, values_SQ1, self.weights))
 
 
 def _with_average(
@@ -211,8 +188,7 @@ def _measure(cell: Cell, metric: str) -> Array:
     return cell.values_SQK[..., cell.names.index((metric, HEADLINE))]
 
 
-def _row(
-    shared: dict[str, str], benchmark: str, metric: str, value: float, low: float, high: float, estimate: Resampled
-) -> dict[str, Any]:
-    numbers = {"value": value, "low": low, "high": high, "n": estimate.questions, "seeds": len(estimate.seeds_SK)}
-    return {**shared, "benchmark": benchmark, "metric": metric, **numbers}
+def _row(shared: dict[str, str], benchmark: str, metric: str, numbers: Numbers, estimate: Resampled) -> dict[str, Any]:
+    value, low, high = map(float, numbers)
+    row = {**shared, "benchmark": benchmark, "metric": metric, "value": value, "low": low, "high": high}
+    return {**row, "n": estimate.questions, "seeds": len(estimate.seeds_SK)}

@@ -15,7 +15,7 @@ from mrsearch.agent.records import StopReason, read_records
 from mrsearch.config import Study
 from mrsearch.evaluation import aggregates, provenance
 from mrsearch.evaluation.aggregates import Cell
-from mrsearch.evaluation.scores import COUNTS, SCORES, score_row
+from mrsearch.evaluation.scores import CHOICES, COUNTS, SCORES, score_row
 
 TAGS = ("study", "model", "method", "seed", "decoding", "benchmark")
 
@@ -69,13 +69,14 @@ def record_paths(study: Study, eval_dir: Path) -> dict[tuple[str, str, int, str,
 
 def _read(study: Study, key: tuple[str, str, int, str, str], path: Path) -> list[dict[str, Any]]:
     expected = dict(zip(TAGS, (study.name, *key), strict=True))
+    episodes, yes_no_rule = study.methods[key[1]].episodes, study.benchmarks[key[4]].yes_no_rule
     rows = []
     for record in read_records(path):
         found = {tag: record.tags.get(tag) for tag in TAGS}
         if found != expected:
             raise ValueError(f"{path}: a record is tagged {found}, but the file's place says {expected}")
         try:
-            row = score_row(record, study.methods[key[1]].episodes)
+            row = score_row(record, episodes, study.retrieval.topk, yes_no_rule)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         rows.append({**{tag: expected[tag] for tag in TAGS[1:]}, **row})
@@ -112,14 +113,17 @@ def _measures(row: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
     """((metric, episode), value) of one question."""
     for name in SCORES:
         yield from (((name, str(index)), value) for index, value in enumerate(row[name], 1))
-        yield from (((name, which), row[f"{name}_{which}"]) for which in ("last_valid", "last", "best"))
+        yield from (((name, choice), row[f"{name}_{choice}"]) for choice in CHOICES)
+    for choice in ("last_valid", "vote", "best"):
+        yield from (((f"em_{choice}", str(count)), value) for count, value in enumerate(row[f"em_{choice}_after"], 1))
     for name in ("corrected", "corrupted", "kept"):
         yield from (((name, str(index)), value) for index, value in enumerate(row[name], 2))
     for name in COUNTS:
         yield from (((name, str(index)), value) for index, value in enumerate(row[name], 1))
         yield (name, "all"), sum(row[name])
-    for name in ("total_tokens", "invalid_actions", "search_failures"):
-        yield (name, "all"), row[name]
+    for name in ("episodes_run", "total_tokens", "invalid_actions", "search_failures"):
+        yield (name, "all"), float(row[name])
+    yield from (((name, "all"), value) for name, value in row.items() if name.startswith("hit@"))
     yield from (((f"stop_{reason}", "all"), float(row["stop"] == reason)) for reason in StopReason)
 
 

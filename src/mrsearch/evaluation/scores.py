@@ -7,32 +7,45 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrsearch.agent import scoring
-from mrsearch.agent.records import ActionKind, MetaEpisode, Turn
+from mrsearch.agent.records import ActionKind, MetaEpisode, StopReason, Turn
+from mrsearch.evaluation.choices import by_count
+from mrsearch.evaluation.search_hits import first_hit
 
 SCORES = ("em", "f1", "sub_em")
 COUNTS = ("searches", "turns", "generated_tokens")
+CHOICES = ("last_valid", "last", "best", "vote", "final")
+ENOUGH = (StopReason.agreed, StopReason.confident)
+"""Ends of a meta-episode after which its last answer stands for the episodes that were not needed."""
 
 
 def score_record(record: MetaEpisode) -> dict[str, list[float]]:
-    """Per episode that ran: EM, F1 and sub-EM of its answer (0.0 without one), searches, turns and generated tokens."""
-    golds = record.question.golden_answers
-    answers = [episode.answer for episode in record.episodes]
+    """Per episode that ran: EM, F1 and sub-EM of its answer (0.0 without one), searches, turns and generated tokens.
+
+    The search behind the first prompt counts in the first episode, tokens that left the transcript in the episode that
+    generated them.
+    """
+    golds, episodes = record.question.golden_answers, record.episodes
+    answers = [episode.answer for episode in episodes]
+    searches = [float(sum(_searched(turn) for turn in episode.turns)) for episode in episodes]
+    if searches and record.prompt_hits is not None:
+        searches[0] += 1.0
     return {
-        "em": [0.0 if answer is None else float(scoring.em(answer, golds)) for answer in answers],
-        "f1": [0.0 if answer is None else float(scoring.f1(answer, golds)) for answer in answers],
-        "sub_em": [0.0 if answer is None else float(scoring.sub_em(answer, golds)) for answer in answers],
-        "searches": [float(sum(_searched(turn) for turn in episode.turns)) for episode in record.episodes],
-        "turns": [float(len(episode.turns)) for episode in record.episodes],
-        "generated_tokens": [
-            float(sum(turn.end - turn.start for turn in episode.turns)) for episode in record.episodes
-        ],
+        "em": [scoring.score(answer, golds, "em") for answer in answers],
+        "f1": [scoring.score(answer, golds, "f1") for answer in answers],
+        "sub_em": [scoring.score(answer, golds, "sub_em") for answer in answers],
+        "searches": searches,
+        "turns": [float(len(episode.turns)) for episode in episodes],
+        "generated_tokens": [float(sum(_generated(turn) for turn in episode.turns)) for episode in episodes],
     }
 
 
-def score_row(record: MetaEpisode, episodes: int) -> dict[str, Any]:
+def score_row(record: MetaEpisode, episodes: int, topk: int, yes_no_rule: bool = False) -> dict[str, Any]:
     """The row of `scores.parquet`: lists hold one value for each of the method's `episodes`.
 
-    An episode that never ran (the context was full) or gave no answer scores 0. Raises ValueError when the record
+    An episode that never ran (the context was full) or gave no answer scores 0; one that was not needed, because the
+    answers agreed or the agent was sure, scores as the last that ran. `final` is the answer that the method gives: the
+    vote of parallel samples, else the last valid answer. `hit@k` for k up to `topk`: whether a gold answer stood in the
+    first k passages of any search. `yes_no_rule` scores F1 by HotpotQA's rule. Raises ValueError when the record
     carries no scores or more episodes than its method has.
     """
     scores = record.tags.get("scores")
@@ -44,21 +57,21 @@ def score_row(record: MetaEpisode, episodes: int) -> dict[str, Any]:
         raise ValueError(
             f"question {record.question.id!r} has {len(record.episodes)} episodes, but its method has {episodes}"
         )
-    answered = [index for index, episode in enumerate(record.episodes) if episode.answer is not None]
+    answers = [episode.answer for episode in record.episodes]
+    if yes_no_rule:
+        golds = record.question.golden_answers
+        scores = {**scores, "f1": [scoring.score(answer, golds, "f1", yes_no_rule=True) for answer in answers]}
     row: dict[str, Any] = {"question_id": record.question.id, "episodes_run": len(record.episodes)}
     for name in SCORES:
-        values = _pad(scores[name], episodes)
-        row[name] = values
-        row[f"{name}_last_valid"] = values[answered[-1]] if answered else 0.0
-        row[f"{name}_last"] = values[-1]
-        row[f"{name}_best"] = max(values)
-    row.update(transitions(row["em"]))
-    for name in COUNTS:
-        row[name] = _pad(scores[name], episodes)
+        row |= _chosen(record, name, scores[name], answers, episodes)
+    row |= transitions(row["em"])
+    row |= {name: _pad(scores[name], episodes) for name in COUNTS}
     turns = [turn for episode in record.episodes for turn in episode.turns]
-    row["total_tokens"] = float(len(record.token_ids))
+    row["total_tokens"] = float(len(record.token_ids) + sum(turn.aside_tokens for turn in turns))
     row["invalid_actions"] = float(sum(turn.action is ActionKind.invalid for turn in turns))
     row["search_failures"] = float(record.search_failures)
+    found = first_hit(record)
+    row |= {f"hit@{k}": float(found <= k) for k in range(1, topk + 1)}
     row["stop"] = record.stop.value
     return row
 
@@ -76,10 +89,30 @@ def transitions(em: Sequence[float]) -> dict[str, list[float]]:
     }
 
 
+def _chosen(
+    record: MetaEpisode, name: str, scores: Sequence[float], answers: Sequence[str | None], episodes: int
+) -> dict[str, Any]:
+    """One score of every episode, of every choice among the answers, and, for EM, of the choices by number of
+    episodes."""
+    parallel = record.context == "independent" and episodes > 1
+    after = by_count(answers, scores, episodes, parallel)
+    values = _pad(scores, episodes, fill=scores[-1] if record.stop in ENOUGH else 0.0)
+    row: dict[str, Any] = {name: values, f"{name}_last": values[-1]}
+    row |= {f"{name}_{choice}": reached[-1] for choice, reached in after.items()}
+    row[f"{name}_final"] = row[f"{name}_vote" if parallel else f"{name}_last_valid"]
+    if name == "em":
+        row |= {f"{name}_{choice}_after": reached for choice, reached in after.items()}
+    return row
+
+
 def _searched(turn: Turn) -> bool:
     """Whether the turn searched, or its prompt held passages that the procedure had searched for (rag)."""
     return turn.action is ActionKind.search or bool(turn.hits)
 
 
-def _pad(values: Sequence[float], length: int) -> list[float]:
-    return [float(value) for value in values] + [0.0] * (length - len(values))
+def _generated(turn: Turn) -> int:
+    return turn.end - turn.start + turn.aside_tokens
+
+
+def _pad(values: Sequence[float], length: int, fill: float = 0.0) -> list[float]:
+    return [float(value) for value in values] + [float(fill)] * (length - len(values))

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from mrsearch.config import Study, digest
 
-HEADLINE = "last_valid"
-"""The paper's metric: the last episode that gave an answer."""
+HEADLINE = "final"
+"""What the method answers: the vote of parallel samples, else the paper's metric, the last valid answer."""
 KEY = ["model", "decoding", "seed", "method", "benchmark", "metric", "episode", "reference"]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from mrsearch.agent.baselines_ircot import sentence_end
 from mrsearch.agent.meta_episode import agreed, training_sequences
 from mrsearch.agent.records import ActionKind, StopReason, read_records, write_records
 from mrsearch.config.methods import Method
+from mrsearch.evaluation.scores import score_record
 
 ANSWER, OTHER = "<answer> Bla </answer>", "<answer> Köln </answer>"
 SENTENCE = "Gadurin won the prize of Köln . "
@@ -51,7 +54,17 @@ def test_ircots_last_turn_asks_for_the_answer(stage):
     only = stage.policy([ANSWER])
     meta = stage.play(only, procedure="ircot", turns=1)
     assert only.calls[0][0][-len(asked) :] == asked
-    assert [hit.passage.id for hit in meta.episodes[0].turns[0].hits] == ["p1"]
+    assert [hit.passage.id for hit in meta.prompt_hits] == ["p1"]
+
+
+def test_every_search_counts_once(stage):
+    ircot = stage.play(stage.policy([SENTENCE, ANSWER]), procedure="ircot", turns=3)
+    assert len(stage.engine.queries) == sum(score_record(ircot)["searches"]) == 2
+    samples = {"episodes": 3, "context": "independent", "temperature": 1.0}
+    for procedure in ("ircot", "rag"):
+        before = len(stage.engine.queries)
+        meta = stage.play(stage.policy([ANSWER, OTHER, ANSWER]), procedure=procedure, **samples)
+        assert len(stage.engine.queries) - before == sum(score_record(meta)["searches"]) == 1
 
 
 def test_ircot_follows_a_query_by_tag_and_survives_silence(stage):
@@ -142,6 +155,30 @@ def test_two_answers_that_agree_end_a_meta_episode(stage):
     assert last.stop is StopReason.answered, "nothing was saved"
 
 
+def test_a_sure_answer_ends_a_meta_episode(stage):
+    lines = [ANSWER, "nothing <answer> Köln </answer>", OTHER]
+    whole = stage.play(stage.policy(lines), episodes=3, turns=1)
+    sure = []
+    for episode in whole.episodes:
+        turn = episode.turns[0]
+        tokens = [stage.dialogue.decode(whole.token_ids[turn.start : end]) for end in range(turn.start, turn.end + 1)]
+        inside = [
+            whole.logprobs[turn.start + n]
+            for n in range(turn.end - turn.start)
+            if len(tokens[n]) >= turn.text.index("<answer>") + 8 and len(tokens[n]) < turn.text.index("</answer>")
+        ]
+        assert inside, "the answer has tokens of its own"
+        sure.append(math.exp(sum(inside) / len(inside)))
+    assert sure[0] > sure[1] > sure[2], "later tokens are less probable in this script"
+    first = stage.play(stage.policy(lines), episodes=3, turns=1, stop_when_confident=sure[0] - 1e-6)
+    assert (len(first.episodes), first.stop) == (1, StopReason.confident)
+    assert first.token_ids == whole.token_ids[: len(first.token_ids)]
+    never = stage.play(stage.policy(lines), episodes=3, turns=1, stop_when_confident=sure[0] + 1e-6)
+    assert (len(never.episodes), never.stop) == (3, StopReason.answered)
+    silent = stage.play(stage.policy(["nothing", ANSWER]), episodes=2, turns=1, stop_when_confident=1e-9)
+    assert silent.stop is StopReason.answered, "an episode without an answer is never sure"
+
+
 @pytest.mark.parametrize(
     ("answers", "count", "expected"),
     [
@@ -166,6 +203,9 @@ def test_agreement_is_in_normal_form_and_needs_answers(answers, count, expected)
         ({"context": "independent", "episodes": 2}, "greedy samples would all be the same"),
         ({"context": "independent", "train": {"algorithm": "grpo"}}, "belong to evaluation"),
         ({"stop_after_agreeing": 3, "episodes": 2}, r"larger than episodes \(2\)"),
+        ({"stop_when_confident": 0.9}, "needs more than one episode"),
+        ({"stop_when_confident": 1.0, "episodes": 2}, "less than 1"),
+        ({"stop_when_confident": 0.9, "episodes": 2, "train": {"algorithm": "grpo"}}, "belong to evaluation"),
     ],
 )
 def test_methods_that_make_no_sense_are_refused(keys, message):

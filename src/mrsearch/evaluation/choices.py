@@ -1,0 +1,50 @@
+"""Which of a meta-episode's answers counts, after any number of its episodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import comb
+
+from mrsearch.agent.scoring import normalize
+
+Answers = Sequence[str | None]
+"""The answers of the episodes that ran; None where one gave none."""
+
+
+def last_valid(answers: Answers) -> int | None:
+    """The last episode that gave an answer."""
+    return max((index for index, answer in enumerate(answers) if answer is not None), default=None)
+
+
+def vote(answers: Answers) -> int | None:
+    """The first episode whose answer is the most frequent one in normal form: self-consistency (arXiv 2203.11171).
+
+    Among equally frequent answers the one that came first wins; episodes without an answer do not vote.
+    """
+    forms = [None if answer is None else normalize(answer) for answer in answers]
+    counts = Counter(form for form in forms if form is not None)
+    if not counts:
+        return None
+    most = max(counts.values())
+    return next(index for index, form in enumerate(forms) if form is not None and counts[form] == most)
+
+
+def by_count(answers: Answers, scores: Sequence[float], episodes: int, parallel: bool) -> dict[str, list[float]]:
+    """The score after 1 to `episodes` episodes of the last valid answer, of the vote and of the best answer.
+
+    `scores` belong to `answers`. Where fewer episodes ran, what the last of them left stands for the later ones. The
+    best of k parallel samples is pass@k without bias, 1 - C(n-c, k) / C(n, k) for the c right ones of n = `episodes`
+    (arXiv 2107.03374), where the score is 0 or 1; the best of a sequence is the largest score so far.
+    """
+    found: dict[str, list[float]] = {"last_valid": [], "vote": [], "best": []}
+    for count in range(1, episodes + 1):
+        known = answers[:count]
+        for name, choose in (("last_valid", last_valid), ("vote", vote)):
+            chosen = choose(known)
+            found[name].append(0.0 if chosen is None else float(scores[chosen]))
+        found["best"].append(max(map(float, scores[:count]), default=0.0))
+    if parallel and set(scores) <= {0.0, 1.0}:
+        wrong = episodes - int(sum(scores))
+        found["best"] = [1.0 - comb(wrong, count) / comb(episodes, count) for count in range(1, episodes + 1)]
+    return found
