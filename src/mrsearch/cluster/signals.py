@@ -58,13 +58,3 @@ def interrupts(*signums: signal.Signals) -> Iterator[Interrupts]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-@contextlib.contextmanager
-def blocked() -> Iterator[None]:
-    """Signals wait until the block ends, also for the programs that it starts: Ctrl-C reaches those directly."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.queue import LOST, WAITING, JobState, SlurmError, cancel_job, find_job, job_state
-from mrsearch.cluster.signals import blocked
 from mrsearch.cluster.task import Task, TaskSpec, write_task
 from mrsearch.config.site import Site
 from mrsearch.config.study import Resources
@@ -86,7 +85,7 @@ class SlurmLauncher:
         files, site = JobFiles.beside(log), self._checked_site()
         write_task(files, self._task_spec(command, log, site))
         executor = self._executor(files, name, log)
-        with _without_job_variables(), blocked():
+        with _without_job_variables():
             try:
                 job_id = str(executor.submit(SlurmTask(str(files.folder))).job_id)
             except Exception as error:
@@ -169,11 +168,14 @@ class SlurmLauncher:
         assert site is not None and asked is not None
 
         class Executor(submitit.SlurmExecutor):
-            """Also renders scripts where no Slurm is installed; submitting says by itself that sbatch is missing."""
-
             @classmethod
             def affinity(cls) -> int:
+                """Above all others: scripts are rendered without Slurm too, and submitting says what is missing."""
                 return 2
+
+            def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+                """In a session of its own: Ctrl-C would end sbatch between the job's acceptance and its id."""
+                return ["setsid", "--wait", *super()._make_submission_command(submission_file_path)]
 
         executor = Executor(folder=files.folder, max_num_timeout=site.max_requeues + 1)
         output = str(log.absolute())

@@ -34,7 +34,9 @@ def fits(study: Study, site: Site) -> Iterator[str]:
 
 def programs(site: Site) -> Iterator[str]:
     """What must be installed where Snakemake runs."""
-    missing = [name for name in ("sbatch", "srun", "squeue", "scancel", "scontrol") if shutil.which(name) is None]
+    missing = [
+        name for name in ("sbatch", "srun", "squeue", "scancel", "scontrol", "setsid") if shutil.which(name) is None
+    ]
     if missing:
         yield f"{', '.join(missing)} not found: start Snakemake on a login node of the cluster"
     if site.container and not Path(site.container).exists() and "://" not in site.container:

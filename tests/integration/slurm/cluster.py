@@ -1,4 +1,4 @@
-"""A real Slurm on loopback: controller, two virtual nodes with GPUs and munge, all below one folder.
+"""A real Slurm on loopback: controller, virtual nodes with GPUs and munge, all below one folder.
 
 Nothing of the system's own Slurm is touched: the clients find this one by SLURM_CONF.
 """
@@ -22,7 +22,10 @@ from debian import Unavailable, install
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scancel", "scontrol")
-NODES = ("gpu0", "gpu1")
+PARTITIONS = {"gpu": ("gpu0", "gpu1"), "limited": ("gpu2",), "losing": ("gpu3", "gpu4")}
+"""Nodes by partition: one that tests share, and two for cases that go on beside the other tests."""
+NODES = PARTITIONS["gpu"]
+SHARED = "gpu,urgent"
 CPUS, MEMORY_MB, GPUS = 8, 16000, 4
 START_SECONDS = 60.0
 
@@ -66,8 +69,9 @@ SlurmdTimeout=20
 MessageTimeout=10
 JobRequeue=1
 {nodes}
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=REQUEUE GraceTime=10
-PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
+PartitionName=DEFAULT MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=REQUEUE GraceTime=10
+{partitions}
+PartitionName=urgent Nodes={shared} PriorityTier=100 PreemptMode=OFF
 """
 
 
@@ -98,20 +102,21 @@ class TestCluster:
         self._write_files()
         self._start("munged", "--force", f"--key-file={self.root}/etc/munge.key", *self._munge_files())
         self._start("slurmctld", "-f", str(self.config))
-        for node in NODES:
+        for node in all_nodes():
             self.start_node(node)
         self._wait_for_nodes()
 
     def down(self) -> None:
         """Cancel all jobs, then end the daemons by the ids they wrote."""
         with contextlib.suppress(subprocess.SubprocessError):
+            self.call("scancel", "--user", getpass.getuser())
             self.cancel_all()
         for pattern in ("slurmd.*.pid", "slurmctld.pid", "munged.pid"):
             for file in sorted((self.root / "run").glob(pattern)):
                 _end(file)
 
     def cancel_all(self) -> None:
-        """No job is left, pending or running."""
+        """No job of the shared partitions is left, pending or running."""
         jobs = self.jobs()
         if jobs:
             self.call("scancel", *jobs)
@@ -119,9 +124,9 @@ class TestCluster:
         while self.jobs() and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def jobs(self, *options: str) -> list[str]:
-        """Ids of the jobs that wait or run."""
-        return self.call("squeue", "-h", "-o", "%A", *options).split()
+    def jobs(self, *options: str, partition: str = SHARED) -> list[str]:
+        """Ids of the jobs that wait or run, in the partitions that tests share or in another one."""
+        return self.call("squeue", "-h", "-p", partition, "-o", "%A", *options).split()
 
     def call(self, *command: str) -> str:
         """Output of a Slurm command."""
@@ -141,6 +146,10 @@ class TestCluster:
         os.kill(int(file.read_text()), signal.SIGKILL)
         file.unlink()
 
+    def node_states(self, partition: str) -> list[str]:
+        """State of each node of a partition."""
+        return self.call("sinfo", "-h", "-N", "-p", partition, "-o", "%T").split()
+
     def tails(self) -> str:
         """Last lines of every log."""
         parts = []
@@ -158,16 +167,17 @@ class TestCluster:
         key = self.root / "etc" / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o400)
-        host, ports = socket.gethostname().split(".")[0], free_ports(1 + len(NODES))
+        host, ports = socket.gethostname().split(".")[0], free_ports(1 + len(all_nodes()))
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory={MEMORY_MB} "
             f"Gres=gpu:{GPUS} State=UNKNOWN"
-            for node, port in zip(NODES, ports[1:], strict=True)
+            for node, port in zip(all_nodes(), ports[1:], strict=True)
         ]
-        self.config.write_text(
-            CONFIG.format(host=host, ports=ports, user=getpass.getuser(), root=self.root, nodes="\n".join(nodes))
-        )
-        gres = [f"NodeName={node} Name=gpu File={self._devices(node)}" for node in NODES]
+        partitions = [f"PartitionName={name} Nodes={','.join(names)}" for name, names in PARTITIONS.items()]
+        values = {"host": host, "ports": ports, "user": getpass.getuser(), "root": self.root, "shared": ",".join(NODES)}
+        lines = {"nodes": "\n".join(nodes), "partitions": "\n".join(partitions)}
+        self.config.write_text(CONFIG.format(**values, **lines))
+        gres = [f"NodeName={node} Name=gpu File={self._devices(node)}" for node in all_nodes()]
         (self.root / "etc" / "gres.conf").write_text("\n".join(gres) + "\n")
         (self.root / "etc" / "cgroup.conf").write_text("CgroupAutomount=no\nConstrainCores=no\nConstrainDevices=no\n")
         # Snakemake's job step removes SLURM_CONF from the environment of its srun; PATH stays.
@@ -195,14 +205,19 @@ class TestCluster:
 
     def _wait_for_nodes(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        states = ""
+        states: list[str] = []
         while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.SubprocessError):
-                states = self.call("sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %T")
-                if states.count(" idle") == len(NODES):
+                states = self.node_states(",".join(PARTITIONS))
+                if states == ["idle"] * len(all_nodes()):
                     return
             time.sleep(0.2)
         raise Unavailable(f"the nodes did not come up within {START_SECONDS:g} s: {states}\n{self.tails()}")
+
+
+def all_nodes() -> list[str]:
+    """Nodes of all partitions."""
+    return [node for nodes in PARTITIONS.values() for node in nodes]
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mrsearch.config import Run, load_study, write_study
-from mrsearch.config.load import read_yaml
 
-from .cluster import CPUS, GPUS, NODES, TestCluster
-from .training import OVERRIDES, SITE, STUDY, Inputs, Training, wait_until
+from .cluster import CPUS, GPUS, TestCluster
+from .training import OVERRIDES, STUDY, Inputs, Training, wait_until
 
 pytestmark = pytest.mark.integration
+
+
+@dataclass
+class Waiting:
+    """Two trainings that stand still until Slurm's clocks run out, each in a partition of its own."""
+
+    limited: Training
+    limited_launcher: subprocess.Popen[str]
+    losing: Training
+    losing_launcher: subprocess.Popen[str]
+    lost_node: str
+    lost_trainer: psutil.Process
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +60,24 @@ def undisturbed(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Tra
     return training
 
 
+@pytest.fixture(scope="module", autouse=True)
+def waiting(inputs: Inputs, slurm: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Waiting:
+    """Begun before all other cases and looked at after them, because it takes minutes in which nothing is computed."""
+    # Slurm gives notice up to 30 s early, so the trainer has 50 s at least.
+    keys = {"partition": "limited", "signal_seconds": 40}
+    limited = inputs.training(tmp_path_factory.mktemp("time limit") / "a place", "--runtime", "2", **keys)
+    losing = inputs.training(tmp_path_factory.mktemp("lost node") / "a place", partition="losing")
+    launchers = [limited.launch(), losing.launch()]
+    limited.reach(15, launchers[0])
+    limited.suspend()
+    losing.reach(15, launchers[1])
+    node = slurm.call("squeue", "-h", "-j", losing.job_id, "-o", "%N")
+    slurm.stop_node(node)
+    losing.suspend()
+    (trainer,) = losing.trainers()
+    return Waiting(limited, launchers[0], losing, launchers[1], node, trainer)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MB."""
@@ -58,21 +90,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def site_with(place: Path, **keys: object) -> Path:
-    """The site with other values."""
-    import yaml
-
-    path = place / "site.yaml"
-    path.write_text(yaml.safe_dump(read_yaml(SITE) | keys))
-    return path
-
-
 def test_requeued_launcher_killed_and_two_launchers(
     inputs: Inputs, undisturbed: Training, quiet: TestCluster, place: Path
 ) -> None:
     training = inputs.training(place)
-    first = training.launch()
-    training.reach(15, first)
+    first = training.begin()
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     job_id = training.job_id
@@ -81,8 +103,7 @@ def test_requeued_launcher_killed_and_two_launchers(
     outputs = [training.finish(second), training.finish(third)]
     assert all(f"attached to job {job_id}" in output for output in outputs)
     assert "attempt 2 of job" in training.output
-    assert training.result() == undisturbed.result()
-    training.assert_nothing_left(quiet)
+    training.assert_went_on_as(undisturbed, quiet)
     assert "done before" in training.finish(training.launch())
 
 
@@ -90,59 +111,21 @@ def test_preempted_by_a_partition_of_higher_priority(
     inputs: Inputs, undisturbed: Training, quiet: TestCluster, place: Path
 ) -> None:
     training = inputs.training(place)
-    launcher = training.launch()
-    training.reach(15, launcher)
-    everything = [f"-N{len(NODES)}", f"--ntasks-per-node={CPUS}", f"--gres=gpu:{GPUS}"]
+    launcher = training.begin()
+    everything = ["-N2", f"--ntasks-per-node={CPUS}", f"--gres=gpu:{GPUS}"]
     urgent = quiet.call("sbatch", "--parsable", "-p", "urgent", *everything, "-o", "/dev/null", "--wrap", "sleep 3")
     output = training.finish(launcher)
     assert quiet.call("squeue", "-h", "-t", "all", "-j", urgent, "-o", "%T") == "COMPLETED"
     assert "PENDING" in output
     assert "attempt 2 of job" in training.output
-    assert training.result() == undisturbed.result()
-    training.assert_nothing_left(quiet)
-
-
-def test_time_limit_goes_on_from_the_checkpoint(
-    inputs: Inputs, undisturbed: Training, quiet: TestCluster, place: Path
-) -> None:
-    # Slurm gives notice up to 30 s early, so the trainer has 50 s at least.
-    training = inputs.training(place, "--runtime", "2", site=site_with(place, signal_seconds=40))
-    launcher = training.launch()
-    training.reach(15, launcher)
-    training.suspend()
-    training.finish(launcher)
-    assert "attempt 2 of job" in training.output
-    assert training.result() == undisturbed.result()
-    training.assert_nothing_left(quiet)
-
-
-def test_lost_node_never_lets_two_trainers_write(
-    inputs: Inputs, undisturbed: Training, quiet: TestCluster, place: Path
-) -> None:
-    training = inputs.training(place)
-    launcher = training.launch()
-    training.reach(15, launcher)
-    node = quiet.call("squeue", "-h", "-j", training.job_id, "-o", "%N")
-    try:
-        quiet.stop_node(node)
-        training.suspend()
-        (lost,) = training.trainers()
-        training.finish(launcher)
-        assert not lost.is_running()
-        assert "was replaced: ended" in training.output
-        assert training.result() == undisturbed.result()
-        training.assert_nothing_left(quiet)
-    finally:
-        quiet.start_node(node)
-        wait_until(lambda: quiet.call("sinfo", "-h", "-N", "-p", "gpu", "-o", "%T").split() == ["idle"] * 2, "nodes")
+    training.assert_went_on_as(undisturbed, quiet)
 
 
 def test_full_disk_is_named_and_room_lets_it_go_on(
     inputs: Inputs, undisturbed: Training, quiet: TestCluster, small_disk: Path
 ) -> None:
     training = inputs.training(small_disk / "a place")
-    launcher = training.launch()
-    training.reach(15, launcher)
+    launcher = training.begin()
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
         while True:
@@ -152,17 +135,14 @@ def test_full_disk_is_named_and_room_lets_it_go_on(
     training.assert_nothing_left(quiet)
     ballast.unlink()
     training.finish(training.launch())
-    assert training.result() == undisturbed.result()
-    training.assert_nothing_left(quiet)
+    training.assert_went_on_as(undisturbed, quiet)
 
 
 def test_interrupt_cancels_and_a_closed_terminal_does_not(
     inputs: Inputs, undisturbed: Training, quiet: TestCluster, place: Path
 ) -> None:
     training = inputs.training(place)
-    launcher = training.launch()
-    training.reach(5, launcher)
-    training.reach(5, launcher)
+    launcher = training.begin()
     os.killpg(launcher.pid, signal.SIGHUP)
     launcher.communicate(timeout=30)
     job_id = training.job_id
@@ -173,13 +153,28 @@ def test_interrupt_cancels_and_a_closed_terminal_does_not(
     assert f"cancelled job {job_id}" in training.finish(launcher, status=128 + signal.SIGINT)
     training.assert_nothing_left(quiet)
     training.finish(training.launch())
-    assert training.result() == undisturbed.result()
+    training.assert_went_on_as(undisturbed, quiet)
+
+
+def test_interrupt_during_the_submission_leaves_no_job(inputs: Inputs, quiet: TestCluster, place: Path) -> None:
+    slow = place / "bin" / "sbatch"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ntouch "{place}/asked"\nsleep 1\nexec "{shutil.which("sbatch")}" "$@"\n')
+    slow.chmod(0o755)
+    training = inputs.training(place)
+    launcher = training.launch(PATH=f"{slow.parent}{os.pathsep}{os.environ['PATH']}")
+    wait_until((place / "asked").exists, "the submission has begun")
+    os.killpg(launcher.pid, signal.SIGINT)
+    output = training.finish(launcher, status=128 + signal.SIGINT)
+    assert f"cancelled job {training.job_id}" in output
+    assert quiet.call("squeue", "-h", "-t", "all", "-j", training.job_id, "-o", "%T") == "CANCELLED"
+    training.assert_nothing_left(quiet)
 
 
 def test_too_many_interruptions_and_a_cancelled_job_end_with_the_reason(
     inputs: Inputs, quiet: TestCluster, place: Path
 ) -> None:
-    training = inputs.training(place, site=site_with(place, max_requeues=0))
+    training = inputs.training(place, max_requeues=0)
     launcher = training.launch()
     training.reach(5, launcher)
     quiet.call("scontrol", "requeue", training.job_id)
@@ -200,3 +195,22 @@ def test_what_the_site_cannot_run_is_named_before_anything_is_submitted(
     assert "resources.warm_start.gpus (9) is more than partitions.gpu.gpus (4)" in output
     assert quiet.jobs("-t", "all", "-n", "tiny-warm_start-seed3") == []
     assert not (training.run_dir / "train.job" / "state.json").exists()
+
+
+def test_lost_node_never_lets_two_trainers_write(waiting: Waiting, undisturbed: Training, slurm: TestCluster) -> None:
+    training = waiting.losing
+    training.finish(waiting.losing_launcher)
+    assert not waiting.lost_trainer.is_running()
+    assert "attempt 2 of job" in training.output
+    assert "was replaced: ended" in training.output
+    training.assert_went_on_as(undisturbed, slurm, "losing")
+    slurm.start_node(waiting.lost_node)
+    wait_until(lambda: slurm.node_states("losing") == ["idle"] * 2, "the node is back")
+
+
+def test_time_limit_goes_on_from_the_checkpoint(waiting: Waiting, undisturbed: Training, slurm: TestCluster) -> None:
+    training = waiting.limited
+    training.finish(waiting.limited_launcher)
+    assert "asked to stop: preempted, or near the time limit" in training.output
+    assert "attempt 2 of job" in training.output
+    training.assert_went_on_as(undisturbed, slurm, "limited")

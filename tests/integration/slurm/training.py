@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import yaml
 
-from .cluster import TestCluster
+from mrsearch.config.load import read_yaml
+
+from .cluster import SHARED, TestCluster
 
 HERE = Path(__file__).parent
 STUDY, SITE = HERE / "study.yaml", HERE / "site.yaml"
@@ -34,15 +37,23 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = SECO
         time.sleep(0.05)
 
 
+def site_with(place: Path, **keys: object) -> Path:
+    """The site of the tests with other values, as a file in `place`."""
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / "site.yaml"
+    path.write_text(yaml.safe_dump(read_yaml(SITE) | keys))
+    return path
+
+
 @dataclass
 class Inputs:
     """What every training of the tests starts from."""
 
     folder: Path
 
-    def training(self, out: Path, *options: str, site: Path = SITE) -> Training:
-        """A training that writes below `out`."""
-        return Training(self, out, ["--scheduler", "slurm", "--site", str(site), *options])
+    def training(self, out: Path, *options: str, **keys: object) -> Training:
+        """A training that writes below `out`, on the test site with other values for these keys."""
+        return Training(self, out, ["--scheduler", "slurm", "--site", str(site_with(out, **keys)), *options])
 
     def undisturbed(self, out: Path) -> Training:
         """The same training on this machine."""
@@ -71,10 +82,10 @@ class Training:
         names = ["--model=tiny", "--method=warm_start", "--seed=3"]
         return [sys.executable, "-m", "mrsearch.cli", "train", *named, *names, *self.options]
 
-    def launch(self) -> subprocess.Popen[str]:
-        """Start `mrsearch train` in a process group of its own."""
+    def launch(self, **variables: str) -> subprocess.Popen[str]:
+        """Start `mrsearch train` in a process group of its own, with these environment variables changed."""
         self.out.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"} | variables
         return subprocess.Popen(
             self.command,
             env=environment,
@@ -83,6 +94,12 @@ class Training:
             text=True,
             start_new_session=True,
         )
+
+    def begin(self) -> subprocess.Popen[str]:
+        """Launch it, and return once checkpoints were written and it is under way to the next."""
+        launcher = self.launch()
+        self.reach(15, launcher)
+        return launcher
 
     def finish(self, launcher: subprocess.Popen[str], status: int = 0) -> str:
         """Wait for a launcher; returns what it wrote."""
@@ -138,7 +155,13 @@ class Training:
         rows = [json.loads(line) for line in (self.out / "train.jsonl").read_text().splitlines()]
         return weights, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
-    def assert_nothing_left(self, cluster: TestCluster) -> None:
+    def assert_nothing_left(self, cluster: TestCluster, partition: str = SHARED) -> None:
         """No job and no process of this training."""
-        assert cluster.jobs() == []
+        assert cluster.jobs(partition=partition) == []
         wait_until(lambda: not self.trainers(), "its trainers are gone", 10)
+
+    def assert_went_on_as(self, undisturbed: Training, cluster: TestCluster, partition: str = SHARED) -> None:
+        """It went on from a checkpoint, its weights and its log are those of the undisturbed run, nothing is left."""
+        assert "continuing at step" in self.output
+        assert self.result() == undisturbed.result()
+        self.assert_nothing_left(cluster, partition)
