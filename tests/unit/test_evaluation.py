@@ -193,6 +193,22 @@ def test_tolerated_failures_are_recorded(study: Study, inputs: Path, tmp_path: P
     assert json.loads((out / "run.json").read_text())["parts"]["single_hop.greedy"]["search_failures"] == QUESTIONS
 
 
+@pytest.mark.integration
+def test_questions_that_run_out_of_time_are_counted_and_abort(study: Study, inputs: Path, tmp_path: Path):
+    """A generation server that is too slow for every question."""
+    server = Path(__file__).parents[1] / "http_engine.py"
+    command = [sys.executable, str(server), "--model", "{model}", "--port", "{port}"]
+    raw = study.model_dump()
+    raw["evaluation"]["engine"] = {"kind": "vllm", "command": command, "deadline_seconds": 0.001}
+    with pytest.raises(ValueError, match=r"single_hop, greedy: 5 of 5 questions ran out of time, more than .*\(0.01\)"):
+        run(Study.model_validate(raw), inputs, tmp_path / "strict")
+    assert not (tmp_path / "strict" / "eval").exists()
+    raw["evaluation"]["engine"]["max_deadline_rate"] = 1.0
+    out = run(Study.model_validate(raw), inputs, tmp_path)
+    assert {record.stop for record in read_records(out / "two_hop.sampled.jsonl.gz")} == {StopReason.deadline}
+    assert json.loads((out / "run.json").read_text())["parts"]["two_hop.sampled"]["deadlines"] == QUESTIONS
+
+
 def test_rag_counts_its_search(study: Study, inputs: Path, tmp_path: Path):
     out = run(study, inputs, tmp_path, "rag")
     assert all(record.tags["scores"]["searches"] == [1.0] for record in read_records(out / "two_hop.greedy.jsonl.gz"))

@@ -33,6 +33,8 @@ class Engine(Model):
     deadline_seconds: PositiveFloat | None = None
     """Time of one question; when it is over, its meta-episode ends with `deadline`. Null sets none. Records that depend
     on it are not reproducible, so set it far above what a question needs."""
+    max_deadline_rate: float = Field(0.01, ge=0.0, le=1.0)
+    """Share of questions that may run out of time; above it the evaluation aborts."""
 
     @model_validator(mode="after")
     def _fits(self) -> Engine:

@@ -22,6 +22,7 @@ from mrsearch.agent.records import MetaEpisode, Question, write_records
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, digest
 from mrsearch.config.protocol import Decoding
+from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.scores import score_record
 from mrsearch.evaluation.waves import answer_in_waves, drop_waves
 
@@ -54,7 +55,7 @@ def evaluate(
     `evaluation.concurrency` questions, is taken from `cache`, which is removed at the end. Records depend on the seed
     alone; times stand only in run.json.
 
-    Raises ValueError when searches fail more often than `retrieval.client.max_failure_rate` allows, or when questions
+    Raises ValueError when more searches fail or more questions run out of time than the study allows, or when questions
     and records do not match.
     """
     import torch
@@ -109,12 +110,12 @@ class _Runner:
             place = {"decoding": decoding, "benchmark": benchmark}
             record.tags = {**record.tags, **self.tags, **place, "scores": score_record(record)}
         try:
-            failures = self._check(records, questions, f"{benchmark}, {decoding}")
+            counts = check(self.study, records, questions, f"{benchmark}, {decoding}")
         finally:
             drop_waves(waves)
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(_cost(path), {"questions": len(records), "seconds": seconds, "search_failures": failures})
+        _write_json(_cost(path), {"questions": len(records), "seconds": seconds, **counts})
         write_records(path, records)
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
 
@@ -126,23 +127,6 @@ class _Runner:
             request = Request(f"{benchmark}/{name}/{question.id}", self.seed, decoding.temperature, decoding.top_p)
             jobs.append((request.id, functools.partial(run_procedure, question, self.agent, request)))
         return await answer_in_waves(jobs, self.policy, self.study.evaluation.concurrency, waves)
-
-    def _check(self, records: Sequence[MetaEpisode], questions: Sequence[Question], where: str) -> int:
-        """The number of failed searches, after making sure that nothing is missing and failures are rare."""
-        if [record.question.id for record in records] != [question.id for question in questions]:
-            raise ValueError(
-                f"{where}: {len(records)} records answer {len(questions)} questions: the evaluation is incomplete"
-            )
-        failures = sum(record.search_failures for record in records)
-        searches = int(sum(sum(record.tags["scores"]["searches"]) for record in records))
-        attempts = max(searches, failures)
-        allowed = self.study.retrieval.client.max_failure_rate
-        if failures > allowed * attempts:
-            raise ValueError(
-                f"{where}: {failures} of {attempts} searches failed, more than retrieval.client.max_failure_rate "
-                f"({allowed}) allows: look at the retriever's log, then run again"
-            )
-        return failures
 
 
 def _inputs_key(study: Study, model: str, method: str, seed: int, policy: Path, questions: Path, indexes: Path) -> str:
