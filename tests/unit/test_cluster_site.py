@@ -12,7 +12,7 @@ import yaml
 from mrsearch.cluster.asking import Asking
 from mrsearch.cluster.slurm import SlurmLauncher, inside_container
 from mrsearch.config import ConfigError, Run, Study, load_study
-from mrsearch.config.site import Site, load_site
+from mrsearch.config.site import Partition, Site, load_site
 from mrsearch.config.study import Resources
 
 GPU = {
@@ -24,7 +24,6 @@ GPU = {
     "gpu_mem_mb": 80000,
     "max_minutes": 2880,
 }
-GPU |= {"max_minutes": 2880}
 KEYS = {
     "account": "lab",
     "partition": "cpu",
@@ -61,6 +60,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert lines(tmp_path / "no.yaml") == [
         f"{tmp_path}/no.yaml: missing: it names partitions and account of the cluster (docs/cluster.md)"
     ]
+
+
+def test_every_key_is_explained_in_the_docs(root: Path) -> None:
+    _, _, section = (root / "docs" / "cluster.md").read_text().partition("## The site file")
+    table = section.partition("\n## ")[0]
+    for key in [*Site.model_fields, *Partition.model_fields]:
+        assert f"`{key}`" in table, key
 
 
 @pytest.mark.parametrize(
