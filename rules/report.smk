@@ -92,6 +92,35 @@ rule figures:
         " --out {params.out:q} 2> {log:q}"
 
 
+# Drawn from measured times, which differ from run to run.
+rule retrieval_figure:
+    input:
+        quality=LAYOUT.retrieval_report("csv"),
+    output:
+        report(
+            LAYOUT.root / "figures" / "retrieval.svg",
+            caption="../workflow/report/retrieval.rst",
+            category="Figures",
+            labels={"figure": "Retrieval: recall against latency"},
+        ),
+        [LAYOUT.root / "figures" / f"retrieval.{kind}" for kind in FIGURE_KINDS[1:]],
+    log:
+        LAYOUT.log("report/retrieval"),
+    conda:
+        "../envs/cpu.yaml"
+    threads: ASKED.stage("report").threads
+    resources:
+        **ASKED.of("report"),
+    params:
+        study=STUDY_FILE,
+        settings=f"{stages.retrieval(STUDY)} top {STUDY.retrieval.topk}",
+        out=lambda wildcards, output: str(Path(output[0]).parent),
+    message:
+        "Figure of retrieval"
+    shell:
+        "mrsearch report retrieval --study {params.study:q} --quality {input.quality:q} --out {params.out:q} 2> {log:q}"
+
+
 # Measurements are no outputs, so their jobs' outputs are the input. They differ from run to run; other tables do not.
 rule compute:
     input:

@@ -94,6 +94,7 @@ def made_record(study: Study, place: tuple[str, str, int, str, str], number: int
     question = Question(f"{benchmark}-{number}", f"question {number}", ("right",), benchmark)
     ids = [0] * length
     record = MetaEpisode(question, ids, ids, ids, [0.0] * length, 8, episodes, episodes[-1].stop)
+    record.context = study.methods[method].context
     names = ("model", "method", "seed", "decoding", "benchmark")
     record.tags = {"study": study.name, **dict(zip(names, place, strict=True)), "scores": score_record(record)}
     return record

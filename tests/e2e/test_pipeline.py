@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 STUDY = "study=tests/e2e/tiny.yaml"
 TABLES = ("main", "f1", "episodes", "cost", "extra", "compute")
 REPORT = {"metrics", "tables", "compute", "figures", "viewer"}
-FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
+FIGURES = ("improvement", "episodes", "changes", "pareto", "training", "retrieval")
 
 
 def place(name: str) -> list[str]:

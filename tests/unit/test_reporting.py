@@ -11,11 +11,15 @@ import pytest
 
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
+from mrsearch.reporting import style
+from mrsearch.reporting.episode_figures import em_by_episode
+from mrsearch.reporting.episode_table import episode_table
 from mrsearch.reporting.figures import write_figures
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.layout import Mark, mark_best, number
 from mrsearch.reporting.method_tables import score_table
 from mrsearch.reporting.pareto_figure import frontier
+from mrsearch.reporting.retrieval_figure import retrieval_quality
 from mrsearch.reporting.tables import main_table_text, write_tables
 
 FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
@@ -150,3 +154,51 @@ def test_a_study_without_training_or_reflection(small_study: Study, make_records
     write_tables(study, tmp_path / "m.parquet", tmp_path / "tables")
     write_figures(study, tmp_path / "m.parquet", tmp_path / "models", tmp_path / "figures")
     assert len(list((tmp_path / "figures").iterdir())) == 4 * len(FIGURES)
+
+
+def test_parallel_samples_have_a_vote_and_a_best(small_study: Study, make_records: Callable[..., Path], tmp_path: Path):
+    raw = small_study.model_dump() | {"seeds": [0]}
+    samples = {"episodes": 3, "context": "independent", "temperature": 1.0}
+    raw["methods"]["samples"] = {"label": "Samples", "policy": "search_r1", **samples}
+    study = Study.model_validate(raw)
+    write_metrics(study, make_records(study, tmp_path / "eval", 8), tmp_path / "s.parquet", tmp_path / "m.parquet")
+    rows = Metrics(study, tmp_path / "m.parquet")
+    with style.styled():
+        em_by_episode(rows, tmp_path)
+    drawn = [row for row in read_csv(tmp_path / "episodes.csv") if row["method"] == "samples"]
+    assert [row["metric"] for row in drawn[:6]] == ["em_vote"] * 3 + ["em_best"] * 3
+    vote, best = ([float(row["em"]) for row in drawn[start : start + 3]] for start in (0, 3))
+    assert vote[0] <= best[0] < best[1] < best[2]
+    assert all(one <= other for one, other in zip(vote, best, strict=True))
+    table = episode_table(rows)
+    shown = next(row for row in table.blocks[0].rows if row[0].text == "Samples")
+    assert [cell.text for cell in shown[1:]] == [f"{100 * vote[0]:.1f}", *_with_gaps(vote[1:])]
+    assert any("vote of the first samples" in note for note in table.notes)
+
+
+def _with_gaps(votes: list[float]) -> list[str]:
+    return [text for vote in votes for text in (f"{100 * vote:.1f}", "", "", "")]
+
+
+QUALITY = """retriever,measure,benchmark,questions,at_1,at_3,at_20,milliseconds
+dense,answer-hit,one,5,0.9,0.95,0.97,1.2
+dense,answer-hit,all,9,0.52,0.61,0.74,1.2
+graph,answer-hit,all,9,0.50,0.6,0.73,0.31
+graph,recall,all,9,0.94,0.9,0.93,0.31
+"""
+
+
+def test_retrieval_is_drawn_from_its_report(small_study: Study, tmp_path: Path):
+    raw = small_study.model_dump()
+    raw["retrieval"]["retrievers"]["graph"] = {"kind": "dense", "encoder": {"kind": "bow"}, "index": "hnsw"}
+    study = Study.model_validate(raw)
+    (tmp_path / "quality.csv").write_text(QUALITY)
+    retrieval_quality(study, tmp_path / "quality.csv", tmp_path / "figures")
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".pdf", ".svg", ".png", ".csv"}
+    rows = {(row["retriever"], row["measure"]): row for row in read_csv(tmp_path / "figures" / "retrieval.csv")}
+    assert float(rows["graph", "recall"]["share"]) == 0.9, "topk is 3"
+    assert (rows["dense", "recall"]["share"], rows["dense", "recall"]["measured"]) == ("1", "False")
+    assert float(rows["dense", "answer-hit"]["milliseconds"]) == 1.2
+    (tmp_path / "quality.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="not a report on retrieval"):
+        retrieval_quality(study, tmp_path / "quality.csv", tmp_path / "figures")

@@ -28,7 +28,7 @@ def metrics(
 
 @app.command()
 def tables(study: options.Study, metrics: options.Metrics, out: options.Out) -> None:
-    """Write the tables as CSV, Markdown and LaTeX."""
+    """Write the tables as CSV, Markdown, HTML and LaTeX."""
     from mrsearch.config import read_study
     from mrsearch.reporting.tables import write_tables
 
@@ -47,6 +47,19 @@ def figures(
     from mrsearch.reporting.figures import write_figures
 
     write_figures(read_study(study), metrics, models, out)
+
+
+@app.command()
+def retrieval(
+    study: options.Study,
+    quality: Annotated[Path, typer.Option(help="CSV of `mrsearch index report`.")],
+    out: options.Out,
+) -> None:
+    """Draw what retrievers find against the time of a query, as PDF, SVG and PNG."""
+    from mrsearch.config import read_study
+    from mrsearch.reporting.retrieval_figure import retrieval_quality
+
+    retrieval_quality(read_study(study), quality, out)
 
 
 @app.command()

@@ -19,9 +19,14 @@ from mrsearch.runlog import hash_path
 
 MANIFEST = "bundle.json"
 COMMANDS = "commands.txt"
+QUALITY = "retrieval/quality.csv"
 MADE = ("tables", "figures")
 """Folders that are made again and compared."""
-ARCHIVED = ("study.json", "metrics.parquet", "tables/*", "figures/*", "benchmarks/**/*.tsv", "eval/**/run.json")
+ARCHIVED = (
+    *("study.json", "metrics.parquet", QUALITY, "tables/*", "figures/*"),
+    "benchmarks/**/*.tsv",
+    "eval/**/run.json",
+)
 TRAINED = ("models/*/*/*/train.jsonl", "models/*/*/*/run.json")
 PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
 """Packages whose version can change the bytes of tables and figures."""
@@ -116,12 +121,15 @@ def _commands(revision: str) -> str:
 def _make(study: Study, root: Path, out: Path) -> None:
     from mrsearch.reporting.compute import write_compute
     from mrsearch.reporting.figures import write_figures
+    from mrsearch.reporting.retrieval_figure import retrieval_quality
     from mrsearch.reporting.tables import write_tables
 
     write_tables(study, root / "metrics.parquet", out / "tables")
     if (root / "tables" / "compute.csv").is_file():
         write_compute(study, root, out / "tables")
     write_figures(study, root / "metrics.parquet", root / "models", out / "figures")
+    if (root / QUALITY).is_file():
+        retrieval_quality(study, root / QUALITY, out / "figures")
 
 
 def _differences(archived: Path, again: Path) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mrsearch.reporting import style
-from mrsearch.reporting.frame import Metrics, method_label
+from mrsearch.reporting.frame import Metrics, method_label, parallel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ def corrected_and_corrupted(rows: Metrics, out: Path) -> None:
     from matplotlib.patches import Patch
 
     study = rows.study
-    methods = [method for method, settings in study.methods.items() if settings.episodes > 1]
+    methods = [method for method in study.methods if study.methods[method].episodes > 1 and not parallel(study, method)]
     data = _data(rows, methods)
     looks = style.look(study)
     figure, panels = style.grid(rows, "Episode", "Share of questions (%)", math.ceil(len(methods) / 2))
@@ -74,8 +74,9 @@ def _panel(axes: Axes, data: pd.DataFrame, methods: list[str], looks: dict[str, 
     if not data.empty:
         axes.set_xticks(sorted(data.episode.unique()))
     axes.grid(axis="x", visible=False)
-    for place, word, side in ((0.99, "corrected", "top"), (0.01, "corrupted", "bottom")):
-        axes.text(0.02, place, word, transform=axes.transAxes, va=side, fontsize=6.5, fontstyle="italic")
+    for place, word, side in ((0.99, "corrected", "top"), (0.025, "corrupted", "bottom")):
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        axes.text(0.02, place, word, transform=axes.transAxes, va=side, fontsize=6.5, fontstyle="italic", bbox=box)
 
 
 def _hatch(index: int) -> str:

@@ -4,56 +4,83 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from mrsearch.config import Study
 from mrsearch.reporting import style
-from mrsearch.reporting.frame import Metrics, learned, method_label
+from mrsearch.reporting.frame import Metrics, learned, method_label, parallel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+class Curve(NamedTuple):
+    """One line of the figure."""
+
+    method: str
+    metric: str
+    """em: of each episode; em_vote, em_best: of the vote among, and of the best of, so many parallel samples."""
+    label: str
+    look: dict[str, Any]
+
+
 def em_by_episode(rows: Metrics, out: Path) -> None:
-    """Draw the mean EM of each episode, a panel per model and decoding; methods of one episode are level lines."""
-    study = rows.study
-    chosen = [name for name in study.methods if study.methods[name].episodes > 1 or name in learned(study)]
-    methods = chosen or list(study.methods)
-    data = _data(rows, methods)
-    looks = style.look(study)
-    figure, panels = style.grid(rows, "Episode", "Mean EM (%)", math.ceil(len(methods) / 2))
+    """Draw the mean EM of each episode, a panel per model and decoding; methods of one episode are level lines.
+
+    Parallel samples have two lines: the vote of the first k, which needs no gold answer, and the best of k (pass@k),
+    which nothing that cannot see the gold answer reaches.
+    """
+    curves = list(_curves(rows.study))
+    data = _data(rows, curves)
+    figure, panels = style.grid(rows, "Episode", "Mean EM (%)", math.ceil(len(curves) / 2))
     panels[0][0].set_ylim(0, min(102.0, max(10.0, float(data.high.max()) * 100 + 4)))
     for axes, model, decoding in panels:
-        _panel(rows, axes, data[(data.model == model) & (data.decoding == decoding)], methods, looks)
+        _panel(axes, data[(data.model == model) & (data.decoding == decoding)], curves)
     style.legend_below(figure)
     style.save(figure, data, out, "episodes")
 
 
-def _data(rows: Metrics, methods: list[str]) -> pd.DataFrame:
+def _curves(study: Study) -> list[Curve]:
+    chosen = [name for name in study.methods if study.methods[name].episodes > 1 or name in learned(study)]
+    looks = style.look(study)
+    found = []
+    for method in chosen or list(study.methods):
+        label, look = method_label(study, method), looks[method]
+        if parallel(study, method):
+            found.append(Curve(method, "em_vote", f"{label}: vote", look))
+            hollow = {**look, "linestyle": (0, (1, 1.5)), "markerfacecolor": "white", "linewidth": 0.9}
+            found.append(Curve(method, "em_best", f"{label}: best", hollow))
+        else:
+            found.append(Curve(method, "em", label, look))
+    return found
+
+
+def _data(rows: Metrics, curves: list[Curve]) -> pd.DataFrame:
     listed: list[dict[str, Any]] = []
     for model in rows.study.models:
         for decoding in rows.decodings:
-            for method in methods:
+            for method, metric, _, _ in curves:
                 for episode in range(1, rows.study.methods[method].episodes + 1):
-                    cell = rows.at(model, decoding, method, "average", "em", str(episode))
-                    place = {"model": model, "decoding": decoding, "method": method, "episode": episode}
-                    listed.append({**place, "em": cell.value, "low": cell.low, "high": cell.high, "n": int(cell.n)})
+                    cell = rows.at(model, decoding, method, "average", metric, str(episode))
+                    place = {"model": model, "decoding": decoding, "method": method, "metric": metric}
+                    numbers = {"episode": episode, "em": cell.value, "low": cell.low, "high": cell.high}
+                    listed.append({**place, **numbers, "n": int(cell.n)})
     return pd.DataFrame(listed)
 
 
-def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, methods: list[str], looks: dict[str, dict[str, Any]]) -> None:
-    study = rows.study
-    last = max(study.methods[method].episodes for method in methods)
-    for index, method in enumerate(methods):
-        of_method = data[data.method == method]
-        label, look = method_label(study, method), looks[method]
-        if len(of_method) == 1:
-            level = of_method.em.iloc[0] * 100
+def _panel(axes: Axes, data: pd.DataFrame, curves: list[Curve]) -> None:
+    last = int(data.episode.max())
+    spread = 0.035 * max(1, last - 1) / 2
+    for index, (method, metric, label, look) in enumerate(curves):
+        of_curve = data[(data.method == method) & (data.metric == metric)]
+        if len(of_curve) == 1:
+            level = of_curve.em.iloc[0] * 100
             axes.plot([1, last], [level, level], label=label, **{**look, "marker": "none"}, alpha=0.9, linewidth=1.0)
             continue
-        middle, low, high = (of_method[name] * 100 for name in ("em", "low", "high"))
-        x = of_method.episode + 0.035 * (index - (len(methods) - 1) / 2)
+        middle, low, high = (of_curve[name] * 100 for name in ("em", "low", "high"))
+        x = of_curve.episode + spread * (index - (len(curves) - 1) / 2)
         axes.errorbar(x, middle, yerr=[middle - low, high - middle], label=label, elinewidth=0.8, **look)
-    axes.set_xticks(range(1, last + 1))
-    axes.set_xlim(0.8, last + 0.2)
+    axes.set_xticks(range(1, last + 1, max(1, last // 5)))
+    axes.set_xlim(1 - 0.2 * max(1, last / 3), last + 0.2 * max(1, last / 3))

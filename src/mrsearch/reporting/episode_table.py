@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mrsearch.reporting.frame import Metrics, method_label, origin_note
+from mrsearch.config import Study
+from mrsearch.reporting.frame import Metrics, Value, method_label, origin_note, parallel
 from mrsearch.reporting.layout import Block, Mark, Table, TableCell, mark_best, number
 from mrsearch.reporting.method_tables import interval_text, put
 
@@ -29,9 +30,15 @@ def episode_table(rows: Metrics) -> Table:
         "underlined.",
         "Shares of all questions (%): corrected (wrong, then right), corrupted (right, then wrong), kept (right twice)"
         "; EM of an episode is corrected plus kept.",
+        *_about_samples(study),
         origin_note(rows),
     ]
     return Table("episodes", "Episode by episode", header, blocks, notes)
+
+
+def _about_samples(study: Study) -> list[str]:
+    labels = [method_label(study, method) for method in study.methods if parallel(study, method)]
+    return [f"Of parallel samples ({', '.join(labels)}): the vote of the first samples."] if labels else []
 
 
 def _block(rows: Metrics, model: str, decoding: str, methods: list[str], last: int) -> Block:
@@ -42,12 +49,7 @@ def _block(rows: Metrics, model: str, decoding: str, methods: list[str], last: i
     block.closing = [[TableCell("n")]]
     for episode in range(1, last + 1):
         for metric in ("em", *CHANGES) if episode > 1 else ("em",):
-            found = [
-                rows.at(model, decoding, method, "average", metric, str(episode))
-                if episode <= study.methods[method].episodes
-                else None
-                for method in methods
-            ]
+            found = [_value(rows, (model, decoding, method), metric, episode) for method in methods]
             texts = ["" if value is None else number(value.value, 100) for value in found]
             marks = mark_best(texts) if metric == "em" else [Mark.none] * len(texts)
             for row, value, text, mark in zip(block.rows, found, texts, marks, strict=True):
@@ -57,14 +59,23 @@ def _block(rows: Metrics, model: str, decoding: str, methods: list[str], last: i
     return block
 
 
+def _value(rows: Metrics, place: tuple[str, str, str], metric: str, episode: int) -> Value | None:
+    """None where the method has no such episode, or its episodes are samples that know nothing of each other."""
+    study, method = rows.study, place[2]
+    samples = parallel(study, method)
+    if episode > study.methods[method].episodes or (samples and metric in CHANGES):
+        return None
+    return rows.at(*place, "average", "em_vote" if samples else metric, str(episode))
+
+
 def episode_rows(rows: Metrics) -> Iterator[dict[str, Any]]:
-    """A row per model, decoding, method, benchmark and episode, unrounded."""
+    """A row per model, decoding, method, benchmark and episode, unrounded; em_vote and em_best are of all so far."""
     for model, decoding, method, benchmark in rows.places():
         for episode in range(1, rows.study.methods[method].episodes + 1):
             place = (model, decoding, method, benchmark)
             row: dict[str, Any] = {"model": model, "decoding": decoding, "method": method, "benchmark": benchmark}
             row["episode"] = episode
-            for metric in ("em", "f1", "searches", "generated_tokens"):
+            for metric in ("em", "em_vote", "em_best", "f1", "searches", "generated_tokens"):
                 put(row, metric, rows.at(*place, metric, str(episode)))
             for metric in CHANGES:
                 row[metric] = rows.at(*place, metric, str(episode)).value if episode > 1 else ""

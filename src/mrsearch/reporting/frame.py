@@ -102,6 +102,11 @@ def learned(study: Study) -> list[str]:
     return found
 
 
+def parallel(study: Study, method: str) -> bool:
+    """Whether the method's episodes are independent samples, of which a vote decides."""
+    return study.methods[method].context == "independent" and study.methods[method].episodes > 1
+
+
 def origin_note(rows: Metrics) -> str:
     """Last note of every table: study, seeds, protocol, data and code behind its numbers."""
     study = rows.study

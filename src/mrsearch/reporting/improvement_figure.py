@@ -59,12 +59,13 @@ def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, methods: list[str], lo
     right = _limit(shown)
     left = min(0.0, float(np.nanmin(shown, initial=0.0))) - 0.06 * right
     axes.set_xlim(left, right * 1.08)
-    if not np.isfinite(shown).any():
-        axes.text(0.5, 0.5, "undefined: the baseline is never right", transform=axes.transAxes, ha="center")
     axes.axvline(0.0, color="#555555", linewidth=0.8)
     average = len(rows.columns) - 1
     axes.axhspan(average - 0.5, average + 0.5, color="#F2F2F2", zorder=0)
     axes.grid(axis="y", visible=False)
+    for place, name in enumerate(rows.columns):
+        if not np.isfinite(data[data.benchmark == name].value).any():
+            axes.text(0.03 * right, place, "undefined: the baseline is never right", va="center", color="#555555")
     step = 0.8 / max(1, len(methods))
     for index, method in enumerate(methods):
         of_method = data[data.method == method]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,7 @@ def styled() -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("agg", force=True)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]

@@ -16,21 +16,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+REWARD = "em"
 PANELS = {
-    "em": "EM, last episode (%)",
+    REWARD: "Reward by episode (%)",
     "searches": "Searches",
     "generated_tokens": "Generated tokens",
-    "nll": "NLL (nats per token)",
+    "nll": "Entropy, sampled (nats)",
 }
-"""What the log's keys are called; searches and tokens are means per meta-episode."""
+"""What the log's keys are called; searches and tokens are means per meta-episode. The mean negative log-probability of
+the tokens that the policy sampled estimates its entropy per token."""
 SMOOTHING = 5
 """Steps of the running mean."""
 
 
 def training_curves(study: Study, models_dir: Path, out: Path) -> None:
-    """Draw reward, searches, length and negative log-likelihood against the training step, seeds as a band.
+    """Draw reward by episode, searches, length and entropy against the training step, seeds as a band.
 
-    Raises ValueError when a trained method lacks its log, or the log a value.
+    Earlier episodes have thinner, paler lines than the last, which alone has the band. Raises
+    ValueError when a trained method lacks its log, or the log a value.
     """
     methods = [name for name, method in study.methods.items() if method.train and method.train.algorithm != "sft"]
     data = read_logs(study, methods, models_dir)
@@ -39,10 +42,14 @@ def training_curves(study: Study, models_dir: Path, out: Path) -> None:
     for (model, key), axes in panels.items():
         for method in methods:
             of_method = data[(data.model == model) & (data.method == method)]
-            _curve(axes, of_method, key, method_label(study, method), looks[method])
+            if key == REWARD:
+                _rewards(axes, of_method, study.methods[method].episodes, looks[method])
+            else:
+                _curve(axes, of_method, key, looks[method], label=method_label(study, method))
         axes.set_ylim(bottom=0)
     if methods:
-        style.legend_below(figure)
+        handles, labels = panels[next(iter(study.models)), "nll"].get_legend_handles_labels()
+        style.legend_below(figure, handles=handles, labels=labels)
     else:
         figure.suptitle("No method of this study is trained by reinforcement", fontsize=7)
     style.save(figure, data, out, "training")
@@ -73,7 +80,7 @@ def _panels(models: list[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
 
 
 def read_logs(study: Study, methods: list[str], models_dir: Path) -> pd.DataFrame:
-    """A row per model, method, seed and step; `em` is the last episode's."""
+    """A row per model, method, seed and step; em_1 to em_N are the rewards of each episode."""
     listed: list[dict[str, Any]] = []
     for model in study.models:
         for method in methods:
@@ -83,7 +90,10 @@ def read_logs(study: Study, methods: list[str], models_dir: Path) -> pd.DataFram
                     raise ValueError(f"{path} is missing: train {method} again")
                 place = {"model": model, "method": method, "seed": seed}
                 listed += [{**place, **row} for row in _read_log(path)]
-    return pd.DataFrame(listed, columns=["model", "method", "seed", "step", *PANELS])
+    last = max((study.methods[method].episodes for method in methods), default=1)
+    rewards = [f"{REWARD}_{episode}" for episode in range(1, last + 1)]
+    measured = [key for key in PANELS if key != REWARD]
+    return pd.DataFrame(listed, columns=["model", "method", "seed", "step", *rewards, *measured])
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:
@@ -91,18 +101,28 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             raw = json.loads(line)
-            rows.append({"step": raw["step"], **{key: raw[key] for key in PANELS}, "em": raw["em"][-1]})
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+            rewards = {f"{REWARD}_{episode}": value for episode, value in enumerate(raw[REWARD], 1)}
+            rows.append({"step": raw["step"], **rewards, **{key: raw[key] for key in PANELS if key != REWARD}})
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}: not a step of a training log: {error!r}") from error
     return rows
 
 
-def _curve(axes: Axes, data: pd.DataFrame, key: str, label: str, look: dict[str, Any]) -> None:
+def _rewards(axes: Axes, data: pd.DataFrame, episodes: int, look: dict[str, Any]) -> None:
+    """A line per episode, in percent."""
+    for episode in range(1, episodes + 1):
+        faded = {"alpha": 0.35 + 0.65 * episode / episodes, "linewidth": 0.6 + 0.6 * episode / episodes}
+        _curve(axes, data, f"{REWARD}_{episode}", look, scale=100, band=episode == episodes, **faded)
+
+
+def _curve(
+    axes: Axes, data: pd.DataFrame, key: str, look: dict[str, Any], scale: float = 1, band: bool = True, **line: Any
+) -> None:
     """The running mean over steps, averaged over seeds; the band spans the seeds."""
     if data.empty:
         return
     wide = data.pivot(index="step", columns="seed", values=key).astype(float)
-    wide = (wide * (100 if key == "em" else 1)).rolling(SMOOTHING, min_periods=1).mean()
-    axes.plot(wide.index, wide.mean(axis=1), label=label, color=look["color"], linestyle=look["linestyle"])
-    if wide.shape[1] > 1:
+    wide = (wide * scale).rolling(SMOOTHING, min_periods=1).mean()
+    axes.plot(wide.index, wide.mean(axis=1), color=look["color"], linestyle=look["linestyle"], **line)
+    if band and wide.shape[1] > 1:
         axes.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=look["color"], alpha=0.18, linewidth=0)
