@@ -4,6 +4,7 @@
 #   make test     run all tests
 #   make report   write report.html of a study that has run and print its table (STUDY=demo)
 #   make lint     check style, types and workflow
+#   make train-env  install verl for trainings without a GPU into .venv-train
 #   make docs     build the documentation site in build/site
 #   make config   write config.yaml's comments, the schemas, the key tables and the commands' reference anew
 #   make lock     resolve envs/*.in anew into envs/*.lock.txt (needs uv)
@@ -12,7 +13,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test report lint docs config lock
+.PHONY: help demo test report lint docs config lock train-env
 
 STUDY ?= demo
 UV ?= uv
@@ -52,6 +53,8 @@ $(LEXICAL): $(INSTALLED) envs/lexical.lock.txt
 $(TRAIN): envs/install.sh envs/build.lock.txt envs/torch-cpu.lock.txt envs/train-cpu.lock.txt pyproject.toml
 	@envs/install.sh .venv-train envs/train-cpu.lock.txt
 	@touch $@
+
+train-env: $(TRAIN)
 
 test: $(INSTALLED) $(LEXICAL)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --color=no

@@ -40,6 +40,7 @@ TOKEN = LAYOUT.token(STUDY.retrieval.use)
 SERVED = STUDY.retrieval.service.mode == "http"
 STARTED = LAYOUT.started(STUDY.retrieval.use)
 RETRIEVER = ancient(STARTED) if SERVED else []
+TRAIN_ENVIRONMENT = ["--train-environment", RUN.paths.train_environment]
 ENDPOINT_OPTION = ["--endpoint", str(TOKEN)] if SERVED else []
 
 TABLE_KINDS = ("html", "csv", "md", "tex")

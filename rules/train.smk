@@ -82,7 +82,7 @@ rule train:
         indexes=lambda wildcards: str(LAYOUT.indexes),
         endpoint=ENDPOINT_OPTION,
         scratch=lambda wildcards: str(scratch_folder(wildcards)),
-        placement=untracked(ASKED.placement),
+        placement=untracked([*ASKED.placement, *TRAIN_ENVIRONMENT]),
     message:
         "Training: {wildcards.method} on {wildcards.model}, seed {wildcards.seed} (partition {resources.partition}:"
         " {resources.nodes} nodes x {resources.gpus_per_node} GPUs, {resources.cpus} cores, {resources.mem_mb} MB,"

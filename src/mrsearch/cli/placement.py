@@ -28,6 +28,8 @@ Memory = Annotated[int | None, typer.Option(min=1, help="Memory per node in MB; 
 Runtime = Annotated[int | None, typer.Option(min=1, help="Time limit in minutes; default: the study's.")]
 Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs per node; default: the study's.")]
 Nodes = Annotated[int | None, typer.Option(min=1, help="Nodes; default: the study's.")]
+Environment = Annotated[Path, typer.Option(help="Virtual environment with verl, for training.backend: verl.")]
+ENVIRONMENT = Path(".venv-train")
 
 
 def train_elsewhere(
@@ -36,6 +38,7 @@ def train_elsewhere(
     scheduler: Scheduler,
     site: Path,
     asked: dict[str, int | None],
+    environment: Path,
     dry_run: bool,
 ) -> None:
     """Submit the training, or print what would be submitted."""
@@ -43,7 +46,7 @@ def train_elsewhere(
     from mrsearch.cluster.queue import SlurmError
     from mrsearch.cluster.signals import Signalled
     from mrsearch.config import read_study
-    from mrsearch.training.submission import Placement, rendered_training, stage_of, submit_training
+    from mrsearch.training.submission import Placement, rendered_training, stage_of, submit_training, training_python
 
     study, method = read_study(names["study"]), names["method"]
     if method not in study.methods:
@@ -54,13 +57,14 @@ def train_elsewhere(
     title = f"{names['model']}-{method}-seed{names['seed']}"
     files = {key: path for key, path in paths.items() if path is not None}
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in [*names.items(), *files.items()]]
+    python = training_python(study, method, environment, placed)
     if dry_run:
-        typer.echo(rendered_training(study, title, method, arguments, files["run_dir"], placed))
+        typer.echo(rendered_training(study, title, method, arguments, files["run_dir"], placed, python))
         typer.echo(f"\n# study\n{study.model_dump_json(indent=2)}")
         return
     outputs = [files[name] for name in ("out", "log", "run")]
     try:
-        submit_training(study, title, method, arguments, files["run_dir"], outputs, placed, typer.echo)
+        submit_training(study, title, method, arguments, files["run_dir"], outputs, placed, typer.echo, python)
     except (JobFailed, SlurmError) as failed:
         typer.secho(f"mrsearch: {failed}", fg="red", err=True)
         raise typer.Exit(1) from None

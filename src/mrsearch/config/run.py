@@ -18,6 +18,8 @@ class Paths(Model):
     """Downloads, base models and indexes that studies share."""
     mirror: str | None = None
     """A local folder or another address to download from; null uses the public hub."""
+    train_environment: str = ".venv-train"
+    """Virtual environment of trainings with `training.backend: verl`; a site's container takes its place."""
 
 
 class Run(Model):

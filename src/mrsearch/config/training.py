@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from mrsearch.config.base import Model, Name
+from mrsearch.config.verl import VerlTraining
 
 Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_pp", "ppo"]
 
@@ -90,6 +91,8 @@ class PolicyTraining(Model):
     """Steps between two checkpoints."""
     checkpoints_kept: PositiveInt = 2
     """Newest checkpoints kept."""
+    verl: VerlTraining = VerlTraining()
+    """What `backend: verl` needs beside the above."""
 
     @model_validator(mode="after")
     def _minibatches_divide(self) -> PolicyTraining:

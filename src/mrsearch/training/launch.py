@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
+
+if TYPE_CHECKING:
+    from mrsearch.training.steplog import StepLog
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +35,57 @@ def train_method(
 
     Checkpoints and the tracker's files lie in `run_dir`, which no rule declares, so an interrupted training continues.
     """
-    import torch
-
-    from mrsearch.retrieval.engine import open_engine
     from mrsearch.runlog import write_run
-    from mrsearch.tracking import Tracker
     from mrsearch.training.steplog import StepLog
 
     train = study.methods[method].train
     if train is None:
         raise ValueError(f"methods.{method} trains nothing: it runs the policy of {study.policy_of(method)!r}")
+    total = study.warm_start.steps if train.algorithm == "sft" else study.training.steps
+    steps = StepLog(run_dir, f"{model}/{method}/seed{seed}", total)
+    places: dict[str, Any] = {
+        "start": start,
+        "questions": questions,
+        "corpus": corpus,
+        "indexes": indexes,
+        "endpoint": endpoint,
+    }
     if train.algorithm != "sft" and study.training.backend == "verl":
-        raise ValueError("training.backend: verl is not available in this version: use local")
+        from mrsearch.training.verl.train import train_with_verl
+
+        if not train_with_verl(study, model, method, seed, **places, out=out, run_dir=run_dir):
+            return
+    else:
+        _train_here(study, model, method, seed, **places, out=out, steps=steps, run_dir=run_dir)
+    steps.publish(log_file)
+    inputs = {"start": start, "questions": questions}
+    extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
+    write_run(run, study=study, stage="train", inputs=inputs, seeds=[seed], extra=extra)
+
+
+def _train_here(
+    study: Study,
+    model: str,
+    method: str,
+    seed: int,
+    *,
+    start: Path,
+    questions: Path,
+    corpus: Path,
+    indexes: Path,
+    endpoint: Path | None,
+    out: Path,
+    steps: StepLog,
+    run_dir: Path,
+) -> None:
+    """The warm start and the local trainer, in this process."""
+    import torch
+
+    from mrsearch.retrieval.engine import open_engine
+    from mrsearch.tracking import Tracker
+
+    train = study.methods[method].train
+    assert train is not None
     supervised = train.algorithm == "sft"
     resources = study.resources.warm_start if supervised else study.resources.train
     torch.set_num_threads(resources.threads)
@@ -53,8 +96,7 @@ def train_method(
         Tracker.start(study.name, model, method, seed, config, run_dir) as tracker,
         contextlib.closing(open_engine(study, corpus, indexes, endpoint)) as engine,
     ):
-        total = study.warm_start.steps if supervised else study.training.steps
-        steps = StepLog(run_dir, f"{model}/{method}/seed{seed}", total, lambda row: tracker.log(row["step"], row))
+        steps.listener = lambda row: tracker.log(row["step"], row)
         if supervised:
             from mrsearch.training.warm_start import warm_start
 
@@ -69,8 +111,4 @@ def train_method(
                 step, "samples", COLUMNS, sample_rows(step, metas, study.protocol)
             )
             trainer.train(out)
-        steps.publish(log_file)
         tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
-    inputs = {"start": start, "questions": questions}
-    extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
-    write_run(run, study=study, stage="train", inputs=inputs, seeds=[seed], extra=extra)

@@ -45,24 +45,32 @@ def submit_training(
     outputs: Sequence[Path],
     placement: Placement,
     show: Show,
+    python: Path | None = None,
 ) -> None:
     """Run `mrsearch train ARGUMENTS` as the one job of `run_dir`, and return once it has made its outputs.
 
-    Called again, by whomever, it attaches to the job that runs. JobFailed says why a training failed.
+    Called again, by whomever, it attaches to the job that runs. JobFailed says why a training failed. `python` runs it
+    in place of this one.
     """
     launcher = managed_launcher(placement.scheduler, placement.site, stage_of(study, method), placement.resources)
     steps = study.warm_start.steps if stage_of(study, method) == "warm_start" else study.training.steps
-    job = training_job(name, arguments, run_dir, outputs)
+    job = training_job(name, arguments, run_dir, outputs, python)
     job.run(launcher, show, Progress(StepLog(run_dir, name, steps)))
 
 
 def rendered_training(
-    study: Study, name: str, method: str, arguments: Sequence[str], run_dir: Path, placement: Placement
+    study: Study,
+    name: str,
+    method: str,
+    arguments: Sequence[str],
+    run_dir: Path,
+    placement: Placement,
+    python: Path | None = None,
 ) -> str:
     """The command of the job and, on Slurm, the batch script that would be submitted. Nothing is written."""
     from mrsearch.cluster.slurm import SlurmLauncher, inside_container
 
-    job = training_job(name, arguments, run_dir, ())
+    job = training_job(name, arguments, run_dir, (), python)
     launcher = managed_launcher(placement.scheduler, placement.site, stage_of(study, method), placement.resources)
     if not isinstance(launcher, SlurmLauncher):
         return " ".join(job.command)
@@ -70,9 +78,32 @@ def rendered_training(
     return f"{launcher.script(job.command, job.queue_name, job.log)}\n# in the job:\n# {' '.join(command)}"
 
 
-def training_job(name: str, arguments: Sequence[str], run_dir: Path, outputs: Sequence[Path]) -> ManagedJob:
+def training_job(
+    name: str, arguments: Sequence[str], run_dir: Path, outputs: Sequence[Path], python: Path | None = None
+) -> ManagedJob:
     """The job that trains in `run_dir`."""
-    return ManagedJob([sys.executable, "-m", "mrsearch.cli", "train", *arguments], name, run_dir / "train.log", outputs)
+    command = [str(python or sys.executable), "-m", "mrsearch.cli", "train", *arguments]
+    return ManagedJob(command, name, run_dir / "train.log", outputs)
+
+
+def training_python(study: Study, method: str, environment: Path, placement: Placement) -> Path | None:
+    """The Python that trains `method`: None for this one, or that of the environment with verl.
+
+    ValueError where that is missing; on a site with a container, the image has it.
+    """
+    if study.training.backend != "verl" or stage_of(study, method) != "train":
+        return None
+    from mrsearch.config.site import load_site
+
+    if placement.scheduler == "slurm" and load_site(placement.site).container is not None:
+        return None
+    python = environment.absolute() / "bin" / "python"
+    if not python.exists():
+        raise ValueError(
+            f"{environment} is no virtual environment, but training.backend is verl: make it with `make train-env` "
+            "(on a cluster see docs/training.md), or name another in paths.train_environment"
+        )
+    return python
 
 
 class Progress:

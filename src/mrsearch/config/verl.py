@@ -1,0 +1,89 @@
+"""What the cluster trainer needs beside the settings that both trainers share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from mrsearch.config.base import Model
+
+
+class Health(Model):
+    """When a training looks ill. A threshold of null is not watched."""
+
+    action: Literal["warn", "stop"] = "warn"
+    """warn: log and count alarms; stop: also end the training, with a checkpoint, after `patience` steps of one."""
+    patience: PositiveInt = 5
+    """Consecutive steps of one alarm before `stop` acts."""
+    min_entropy: NonNegativeFloat | None = 0.02
+    """Mean entropy of the trained tokens' distributions below which the policy has collapsed, in nats."""
+    max_entropy: NonNegativeFloat | None = 5.0
+    """Mean entropy above which the policy has dissolved, in nats."""
+    min_generated_tokens: NonNegativeFloat | None = 5.0
+    """Tokens that the policy generates per meta-episode, at least."""
+    max_truncated: float | None = Field(0.5, ge=0.0, le=1.0)
+    """Share of meta-episodes that the full context ended."""
+    max_invalid_actions: float | None = Field(0.5, ge=0.0, le=1.0)
+    """Share of turns without a complete action."""
+    max_zero_variance_groups: float | None = Field(0.98, ge=0.0, le=1.0)
+    """Share of groups whose members all have the same rewards, and so nothing to learn from."""
+    stall_steps: PositiveInt | None = 100
+    """Steps without a new best mean reward (of 10 steps) after which the reward has stalled."""
+
+
+class VerlTraining(Model):
+    """Settings of `training.backend: verl`; GPUs and nodes are those of `resources.train`."""
+
+    rollout: Literal["sglang", "vllm", "transformers"] = "sglang"
+    """Who generates: a server of the GPU environment, or transformers, which tests and rehearsals without a GPU use."""
+    tensor_parallel: PositiveInt = 1
+    """GPUs that share one copy of the model for generation."""
+    memory_fraction: float = Field(0.6, gt=0.0, lt=1.0)
+    """Share of each GPU's memory that generation may take."""
+    prompt_tokens: PositiveInt = 1024
+    """Longest first prompt; a longer one ends the training with an error, as nothing is cut."""
+    micro_tokens_per_gpu: PositiveInt | None = None
+    """Tokens of one forward and backward pass per GPU, sequences packed; null takes `micro_sequences_per_gpu`."""
+    micro_sequences_per_gpu: PositiveInt = 4
+    """Sequences of one forward and backward pass per GPU (released scripts: 4)."""
+    offload: bool = True
+    """Keep weights and optimizer state in main memory while servers generate (released scripts: yes)."""
+    gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass."""
+    sequence_parallel: PositiveInt = 1
+    """GPUs that share one sequence in training (Ulysses)."""
+    old_logprobs: Literal["recompute", "rollout"] = "recompute"
+    """What the PPO ratio divides by: probabilities under the trained model before the step (released scripts), or those
+    that the server sampled with, as training.backend: local does."""
+    critic_learning_rate: float = Field(1e-5, gt=0.0)
+    """Learning rate of the critic, for algorithm ppo."""
+    gae_lambda: float = Field(1.0, ge=0.0, le=1.0)
+    """Lambda of the generalised advantage estimate, for algorithm ppo."""
+    cpu_ranks: PositiveInt = 1
+    """Training processes where `resources.train.gpus` is 0."""
+    agent_workers: PositiveInt = 8
+    """Processes that run meta-episodes."""
+    max_missing: float = Field(0.01, ge=0.0, le=1.0)
+    """Share of a step's meta-episodes that may be missing before the training ends with an error."""
+    max_logprob_difference: float | None = Field(None, gt=0.0)
+    """Mean absolute difference between the probabilities of sampled tokens at the server and in the trained model above
+    which the training ends with an error; null only logs it. Needs `old_logprobs: recompute`."""
+    validation_questions: NonNegativeInt = 256
+    """Training questions held out and validated on, the same at every validation; 0 validates nothing."""
+    validate_every: PositiveInt = 50
+    """Steps between two validations."""
+    keep_best: bool = True
+    """Also keep the checkpoint with the best validation reward; without validation there is none."""
+    export: Literal["last", "best"] = "last"
+    """Which checkpoint becomes the trained model."""
+    health: Health = Health()
+    """Alarms."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> VerlTraining:
+        if self.export == "best" and not (self.keep_best and self.validation_questions):
+            raise ValueError("export: best needs keep_best: true and validation_questions above 0")
+        if self.max_logprob_difference is not None and self.old_logprobs == "rollout":
+            raise ValueError("max_logprob_difference compares with recomputed values: set old_logprobs: recompute")
+        return self

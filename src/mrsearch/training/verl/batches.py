@@ -1,0 +1,65 @@
+"""Reading a training batch out of verl's TransferQueue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mrsearch.training.verl.advantage import Row
+from mrsearch.training.verl.rows import FACTS
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The rows of a batch in its order, with their facts and masks."""
+
+    rows: list[Row]
+    facts: list[dict[str, Any]]
+    response_mask: Tensor
+    """Nested [B, *]: verl's own, which says how long each response is."""
+    response_mask_BT: Tensor
+
+
+def fetch(batch: Any) -> Fetched:
+    """The rows of a `KVBatchMeta`."""
+    import transfer_queue as tq
+
+    data = tq.kv_batch_get(
+        keys=batch.keys, partition_id=batch.partition_id, select_fields=["response_mask", "extra_fields"]
+    )
+    mask = data["response_mask"]
+    facts = [_plain(extra)[FACTS] for extra in data["extra_fields"]]
+    rows = [
+        read_row(key, fact, bool(tag.get("is_padding", False)))
+        for key, fact, tag in zip(batch.keys, facts, batch.tags, strict=True)
+    ]
+    padded = mask.to_padded_tensor(0) if mask.is_nested else mask
+    return Fetched(rows, facts, mask, padded)
+
+
+def read_row(key: str, facts: dict[str, Any], padding: bool) -> Row:
+    """The row that a key `<question's uid>_<session>_<index>` of the queue names."""
+    group, session, _ = key.rsplit("_", 2)
+    return Row(group, f"{int(session):06d}", facts["rewards"], facts["spans"], facts["weight"], padding)
+
+
+def sessions(keys: list[str], tags: list[dict[str, Any]]) -> set[str]:
+    """The meta-episodes of a batch, padding left out."""
+    return {key.rsplit("_", 1)[0] for key, tag in zip(keys, tags, strict=True) if not tag.get("is_padding", False)}
+
+
+def subset(batch: Any, positions: list[int]) -> Any:
+    """The batch of some rows."""
+    return type(batch)(
+        keys=[batch.keys[position] for position in positions],
+        tags=[batch.tags[position] for position in positions],
+        partition_id=batch.partition_id,
+        extra_info=dict(batch.extra_info),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Entries that are no tensors come wrapped or not, as the queue's storage likes."""
+    return getattr(value, "data", value)

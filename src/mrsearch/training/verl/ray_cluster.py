@@ -1,0 +1,196 @@
+"""One Ray cluster for one training: its processes are children of ours and end with us.
+
+`ray stop` is never called: it would end every Ray process of the user on a node, those of other jobs included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrsearch.cluster.stopping import ATTEMPT, RANK, WORLD
+from mrsearch.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+START_SECONDS = 300.0
+"""How long nodes wait for each other."""
+END_SECONDS = 30.0
+"""How long Ray may take to end by itself."""
+POLL_SECONDS = 0.5
+PORTS = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--metrics-export-port")
+"""Ports that are fixed by default, so that two clusters on one machine would collide."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """This node's share of the cluster."""
+
+    folder: Path
+    """Where the nodes of one training meet; all see it."""
+    cpus: int
+    """Cores that Ray may hand out; logical, where there are no GPUs."""
+    gpus: int
+    object_store_mb: int | None = None
+    """Shared memory for what processes exchange; None is Ray's default, 30 % of the node's."""
+
+    @property
+    def rank(self) -> int:
+        """0 is the head."""
+        return int(os.environ.get(RANK, "0"))
+
+    @property
+    def world(self) -> int:
+        """Number of nodes."""
+        return int(os.environ.get(WORLD, "1"))
+
+    @property
+    def meeting(self) -> Path:
+        """The head's announcement; every attempt of a job has its own."""
+        return self.folder / f"ray-{os.environ.get(ATTEMPT, f'local-{os.getpid()}')}.json"
+
+
+@contextlib.contextmanager
+def ray_cluster(node: Node, environment: Mapping[str, str]) -> Iterator[str | None]:
+    """Start this node's part of Ray; the head yields the cluster's address once every node is there.
+
+    On other nodes the block gets None, and the context ends with the head's. `environment` is set before Ray starts,
+    because its workers inherit the environment of their own node. RuntimeError where nodes do not find each other.
+    """
+    os.environ |= environment
+    os.environ.pop("ROCR_VISIBLE_DEVICES", None)  # verl refuses it beside CUDA_VISIBLE_DEVICES
+    if node.rank == 0:
+        with _head(node) as address:
+            yield address
+        return
+    yield None
+    _work(node)
+
+
+@contextlib.contextmanager
+def _head(node: Node) -> Iterator[str]:
+    node.folder.mkdir(parents=True, exist_ok=True)
+    _use_token(_token(node))
+    host = "127.0.0.1" if node.world == 1 else socket.gethostbyname(socket.gethostname())
+    port = _free_port()
+    # Sockets lie in it, whose paths may have 107 characters.
+    scratch = Path(tempfile.mkdtemp(prefix="mrs-", dir="/tmp"))
+    command = ["--head", f"--port={port}", f"--temp-dir={scratch}", "--include-dashboard=false"]
+    process = _start(node, host, command)
+    try:
+        _await_port(process, host, port)
+        write_json(node.meeting, {"address": f"{host}:{port}"})
+        _await_nodes(process, f"{host}:{port}", node.world)
+        yield f"{host}:{port}"
+    finally:
+        write_json(node.meeting, {"address": None})
+        _end(process)
+        shutil.rmtree(scratch, ignore_errors=True)
+        for file in (_token(node), *([node.meeting] if node.world == 1 else [])):
+            file.unlink(missing_ok=True)
+
+
+def _work(node: Node) -> None:
+    """Lend this node to the head until it is done."""
+    deadline = time.monotonic() + START_SECONDS
+    while (meeting := read_json(node.meeting)) is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no Ray head announced itself in {node.meeting} within {START_SECONDS:g} s")
+        time.sleep(POLL_SECONDS)
+    address = meeting["address"]
+    if address is None:
+        return
+    _use_token(_token(node))
+    process = _start(node, socket.gethostbyname(socket.gethostname()), [f"--address={address}"])
+    try:
+        while process.poll() is None and (read_json(node.meeting) or {}).get("address"):
+            time.sleep(POLL_SECONDS)
+    finally:
+        _end(process)
+
+
+def _start(node: Node, host: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    store = [] if node.object_store_mb is None else [f"--object-store-memory={node.object_store_mb * 1_000_000}"]
+    ports = [f"{option}={_free_port()}" for option in PORTS]
+    command = [
+        *(str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"),
+        *(f"--node-ip-address={host}", f"--num-cpus={node.cpus}", f"--num-gpus={node.gpus}"),
+        *(*store, *ports, *arguments),
+    ]
+    log.info("starting %s", " ".join(command))
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        process.send_signal(end)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+
+
+def _token(node: Node) -> Path:
+    return node.meeting.with_suffix(".token")
+
+
+def _use_token(path: Path) -> None:
+    """Who does not know the secret cannot run code in the cluster; only its owner can read the file."""
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+def _await_port(process: subprocess.Popen[bytes], host: str, port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if process.poll() is not None:
+            raise RuntimeError(
+                f"Ray's head ended with status {process.returncode}: its output stands above in this log"
+            )
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, port), 2.0).close()
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Ray's head did not open port {port} within {START_SECONDS:g} s")
+        time.sleep(0.1)
+
+
+def _await_nodes(process: subprocess.Popen[bytes], address: str, world: int) -> None:
+    """Until all nodes are alive; asked in a process of its own, since this one must still be free to join Ray."""
+    code = (
+        "import sys, time, ray\n"
+        f"ray.init(address={address!r}, logging_level='ERROR')\n"
+        f"deadline = time.monotonic() + {START_SECONDS}\n"
+        f"while sum(node['Alive'] for node in ray.nodes()) < {world}:\n"
+        "    if time.monotonic() > deadline: sys.exit(1)\n"
+        "    time.sleep(0.5)\n"
+    )
+    if world > 1 and subprocess.run([sys.executable, "-c", code], check=False).returncode:
+        raise RuntimeError(f"not all of {world} nodes joined Ray within {START_SECONDS:g} s")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _end_with_parent() -> None:
+    """Let Linux end Ray when this process is killed (prctl, PR_SET_PDEATHSIG = 1)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

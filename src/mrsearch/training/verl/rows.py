@@ -1,0 +1,100 @@
+"""From a meta-episode to the rows that verl trains on, and the facts that travel with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mrsearch.agent.meta_episode import training_sequences
+from mrsearch.agent.records import ActionKind, MetaEpisode
+from mrsearch.agent.scoring import Score, rewards
+
+FACTS = "mrsearch"
+"""Key under which a row's facts lie in verl's `extra_fields`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the trainer needs to know of a row besides its tokens; plain values only."""
+
+    rewards: list[float]
+    """Reward of every episode that took place."""
+    spans: list[list[int]]
+    """[episode, first, end) of the response tokens of each episode, in order; they cover the response."""
+    weight: float
+    """Share of the meta-episode's trained tokens that this row trains; the rows of one sum to 1."""
+    turns: int
+    searches: int
+    invalid_actions: int
+    search_failures: int
+    generated: int
+    """Tokens that the policy generated in the whole meta-episode."""
+    length: int
+    """Tokens of the whole meta-episode."""
+    logprob: float
+    """Sum of the sampled log-probabilities of the whole meta-episode."""
+    stop: str
+    """Why the meta-episode ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRow:
+    """One sequence for verl: a prompt, and a response of length T with its mask and log-probabilities."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    response_mask: list[int]
+    """1 on the tokens that this row trains."""
+    logprobs: list[float]
+    facts: dict[str, Any]
+    """`Facts` as a mapping."""
+
+
+def loop_rows(meta: MetaEpisode, scoring: Score) -> list[LoopRow]:
+    """The rows of a meta-episode: one for context `full`, one per episode for `previous`; none where nothing was
+    generated."""
+    sequences = [sequence for sequence in training_sequences(meta) if any(sequence.loss_mask)]
+    total = sum(sum(sequence.loss_mask) for sequence in sequences)
+    turns = [turn for episode in meta.episodes for turn in episode.turns]
+    rows = []
+    for sequence in sequences:
+        start = meta.prompt_length
+        facts = Facts(
+            rewards=rewards(meta, scoring),
+            spans=spans(sequence.episode_ids[start:]),
+            weight=sum(sequence.loss_mask) / total,
+            turns=len(turns),
+            searches=sum(turn.action is ActionKind.search for turn in turns),
+            invalid_actions=sum(turn.action is ActionKind.invalid for turn in turns),
+            search_failures=meta.search_failures,
+            generated=sum(meta.loss_mask),
+            length=len(meta.token_ids),
+            logprob=sum(meta.logprobs),
+            stop=meta.stop.value,
+        )
+        rows.append(
+            LoopRow(
+                prompt_ids=sequence.token_ids[:start],
+                response_ids=sequence.token_ids[start:],
+                response_mask=sequence.loss_mask[start:],
+                logprobs=sequence.logprobs[start:],
+                facts=asdict(facts),
+            )
+        )
+    return rows
+
+
+def spans(episode_ids: Sequence[int]) -> list[list[int]]:
+    """Runs of equal values as [value, first, end).
+
+    >>> spans([0, 0, 1])
+    [[0, 0, 2], [1, 2, 3]]
+    """
+    runs: list[list[int]] = []
+    for position, episode in enumerate(episode_ids):
+        if runs and runs[-1][0] == episode:
+            runs[-1][2] = position + 1
+        else:
+            runs.append([episode, position, position + 1])
+    return runs

@@ -1,0 +1,133 @@
+"""`mrsearch train` with verl: on every node of the job, from the files to the exported model."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mrsearch.cluster.stopping import Stopped
+from mrsearch.config import Study
+from mrsearch.files import read_json
+from mrsearch.training.verl import recipe
+from mrsearch.training.verl.prepare import prepare
+from mrsearch.training.verl.ray_cluster import Node, ray_cluster
+from mrsearch.training.verl.state import RunFolder
+
+log = logging.getLogger(__name__)
+LOGICAL_CPUS = 16
+"""What Ray is told without GPUs, where its processes share the cores; each of verl's asks for one."""
+CPU_ENVIRONMENT = {
+    "VERL_USE_EXTERNAL_MODULES": "mrsearch.training.verl.cpu.plugin",
+    "VERL_PLATFORM": "cpu",
+    "GLOO_SOCKET_IFNAME": "lo",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def train_with_verl(
+    study: Study,
+    model: str,
+    method: str,
+    seed: int,
+    *,
+    start: Path,
+    questions: Path,
+    corpus: Path,
+    indexes: Path,
+    endpoint: Path | None,
+    out: Path,
+    run_dir: Path,
+) -> bool:
+    """Train, export to `out` and return True; on a node that only lends its GPUs, return False when all is done.
+
+    `run_dir` keeps checkpoints: called again, the training goes on from the newest. Stopped where SIGUSR2 asked for a
+    stop after the next step.
+    """
+    folder = RunFolder(run_dir.absolute())
+    node = _node(study, folder.root)
+    with ray_cluster(node, _environment(study, folder)) as address:
+        if address is not None and not _finished(folder):
+            places = prepare(
+                study,
+                method,
+                seed,
+                start=start,
+                questions=questions,
+                corpus=corpus,
+                indexes=indexes,
+                endpoint=endpoint,
+                run_dir=folder.root,
+                ray=address,
+            )
+            _drive(study, model, method, seed, places, folder)
+    if node.rank:
+        return False
+    if not _finished(folder):
+        raise Stopped
+    from mrsearch.training.verl.merge import export_checkpoint
+
+    export_checkpoint(folder.checkpoint(folder.chosen(study.training.verl.export)), start, out)
+    return True
+
+
+def _drive(study: Study, model: str, method: str, seed: int, places: recipe.Places, folder: RunFolder) -> None:
+    from mrsearch.training.verl.driver import run
+
+    config = recipe.compose(recipe.settings(study, model, method, seed, places))
+    recipe.validate(config)
+    (folder.root / "verl.yaml").write_text(recipe.as_yaml(config), encoding="utf-8")
+    stop = folder.stop
+    stop.unlink(missing_ok=True)
+    folder.ended.unlink(missing_ok=True)
+    last = folder.last()
+    if last is not None:
+        log.info("continuing after step %d", last)
+
+    def ask(signum: int, _: FrameType | None) -> None:
+        stop.touch()
+
+    before: Any = signal.SIG_DFL
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGUSR2, ask)
+    try:
+        run(config)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR2, before)
+    if not folder.ended.is_file():
+        raise RuntimeError("verl's trainer returned without an end: its output stands above in this log")
+
+
+def _finished(folder: RunFolder) -> bool:
+    """Whether the training has come to its own end."""
+    ended = read_json(folder.ended)
+    return ended is not None and ended["reason"] != "stopped"
+
+
+def _node(study: Study, folder: Path) -> Node:
+    asked = study.resources.train
+    if recipe.on_cpu(study):
+        ranks = max(1, study.training.verl.cpu_ranks // asked.nodes)
+        return Node(folder, LOGICAL_CPUS, ranks, object_store_mb=500)
+    return Node(folder, asked.threads, asked.gpus)
+
+
+def _environment(study: Study, folder: RunFolder) -> dict[str, str]:
+    """What all of Ray's processes on this node inherit."""
+    common = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HYDRA_FULL_ERROR": "1",
+        "RAY_DEDUP_LOGS": "0",
+        # Nobody else uses this cluster: it may end at once.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "VERL_FILE_LOGGER_PATH": str(folder.root / "verl.jsonl"),
+        "VERL_USE_EXTERNAL_PLUGINS": "none",
+    }
+    if not recipe.on_cpu(study):
+        return common
+    return common | CPU_ENVIRONMENT
