@@ -57,6 +57,9 @@ FIGURES = {
     "pareto": "Accuracy against tokens",
     "training": "Training curves",
 }
+if STUDY.report.scaling:
+    TABLES["scaling"] = "Test-time scaling"
+    FIGURES["scaling"] = "Test-time scaling"
 MEASURED_FIGURES = {"retrieval": "Retrieval: recall against latency"} if STUDY.retrieval.compared else {}
 
 

@@ -72,6 +72,8 @@ class Report(Model):
     """Coverage of the intervals."""
     seed: NonNegativeInt = 0
     """Seed of the resampling."""
+    scaling: bool = False
+    """Write the table and the figure of test-time scaling: EM by number of episodes and by tokens."""
 
 
 class Study(Model):
@@ -166,6 +168,8 @@ class Study(Model):
                 f"report.decoding ({self.report.decoding!r}) is not in evaluation.decoding: "
                 f"{_known(self.evaluation.decoding)}"
             )
+        if self.report.scaling and all(method.episodes == 1 for method in self.methods.values()):
+            raise ValueError("report.scaling is about methods of several episodes, and this study has none: remove it")
         self._check_start_cycles()
         return self
 

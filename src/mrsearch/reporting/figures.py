@@ -11,6 +11,7 @@ from mrsearch.reporting.episode_figures import em_by_episode
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.improvement_figure import relative_improvement
 from mrsearch.reporting.pareto_figure import accuracy_against_tokens
+from mrsearch.reporting.scaling_figure import scaling_curves
 from mrsearch.reporting.training_figure import training_curves
 
 
@@ -26,3 +27,5 @@ def write_figures(study: Study, metrics: Path, models_dir: Path, out: Path) -> N
         em_by_episode(rows, out)
         corrected_and_corrupted(rows, out)
         accuracy_against_tokens(rows, out)
+        if study.report.scaling:
+            scaling_curves(rows, out)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study
-from mrsearch.reporting import episode_table, method_tables, paper
+from mrsearch.reporting import episode_table, method_tables, paper, scaling
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.html import to_html
 from mrsearch.reporting.layout import Mark, Table, to_csv, to_latex, to_markdown, write_text
@@ -19,8 +19,8 @@ TERMINAL_WIDTH = 160
 def write_tables(study: Study, metrics: Path, out: Path) -> None:
     """Write every table below `out` as CSV, Markdown, HTML and LaTeX; the same metrics give the same bytes.
 
-    main (EM), f1, episodes and cost always; extra where a benchmark stands outside the mean; those of
-    `reported.tables_for` where a paper reported values for a model of the study.
+    main (EM), f1, episodes and cost always; extra where a benchmark stands outside the mean; scaling
+    where the study asks for it; those of `reported.tables_for` where a paper reported values for a model of the study.
     """
     rows = Metrics(study, metrics)
     written: list[tuple[Table, Iterable[dict[str, Any]]]] = [
@@ -31,6 +31,8 @@ def write_tables(study: Study, metrics: Path, out: Path) -> None:
     ]
     if not all(benchmark.average for benchmark in study.benchmarks.values()):
         written.append((method_tables.extra_table(rows), method_tables.extra_rows(rows)))
+    if study.report.scaling:
+        written.append((scaling.scaling_table(rows), scaling.scaling_rows(rows)))
     written += paper.tables_beside(rows)
     for table, data in written:
         write_text(out / f"{table.name}.csv", to_csv(data))

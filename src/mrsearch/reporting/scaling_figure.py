@@ -1,0 +1,80 @@
+"""Test-time scaling: EM by number of episodes, and by the tokens that they cost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mrsearch.reporting import style
+from mrsearch.reporting.frame import Metrics, method_label
+from mrsearch.reporting.scaling import points, scaled, stops_early
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+AXES = (("episodes", "Episodes"), ("generated_tokens", "Generated tokens"))
+
+
+def scaling_curves(rows: Metrics, out: Path) -> None:
+    """Draw mean EM against episodes (left) and against generated tokens (right), a row per model and decoding.
+
+    A method that stops early is one point, at the episodes and tokens that it took on average.
+    """
+    import matplotlib.pyplot as plt
+
+    study = rows.study
+    data = _data(rows)
+    looks = style.look(study)
+    places = [(model, decoding) for decoding in rows.decodings for model in study.models]
+    legend = 0.15 * math.ceil(len(scaled(study)) / 2)
+    figure, panels = plt.subplots(
+        len(places), 2, figsize=(style.PAGE, 0.4 + 2.1 * len(places) + legend), sharey=True, squeeze=False
+    )
+    for (model, decoding), row in zip(places, panels, strict=True):
+        chosen = data[(data.model == model) & (data.decoding == decoding)]
+        for axes, (key, name) in zip(row, AXES, strict=True):
+            _panel(rows, axes, chosen, key, looks)
+            axes.set_xlabel(name)
+            axes.set_xlim(left=0)
+        row[0].set_ylabel("Mean EM (%)")
+        if len(places) > 1:
+            row[0].set_title(f"{model}, {decoding}")
+    low, high = data.em.min() * 100, data.em.max() * 100
+    panels[0][0].set_ylim(max(0.0, low - 5), min(102.0, high + 5))
+    style.legend_below(figure)
+    style.save(figure, data, out, "scaling")
+
+
+def _data(rows: Metrics) -> pd.DataFrame:
+    """A row per method and number of episodes; one row, of their mean, where a method stops early."""
+    listed: list[dict[str, Any]] = []
+    for decoding in rows.decodings:
+        for model in rows.study.models:
+            for method in scaled(rows.study):
+                curve = points(rows, model, decoding, method)
+                early = stops_early(rows.study, method)
+                ran = rows.at(model, decoding, method, "average", "episodes_run", "all").value
+                for point in curve[-1:] if early else curve:
+                    row: dict[str, Any] = {"model": model, "decoding": decoding, "method": method}
+                    row |= {"episodes": ran if early else float(point.episodes), "stops_early": early}
+                    row |= {"generated_tokens": point.generated_tokens, "searches": point.searches}
+                    listed.append({**row, "em": point.em.value, "low": point.em.low, "high": point.em.high})
+    return pd.DataFrame(listed)
+
+
+def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, key: str, looks: dict[str, dict[str, Any]]) -> None:
+    for method in scaled(rows.study):
+        of_method = data[data.method == method]
+        em, low, high = (of_method[name] * 100 for name in ("em", "low", "high"))
+        label, look = method_label(rows.study, method), looks[method]
+        if bool(of_method.stops_early.iloc[0]):
+            error = [em - low, high - em]
+            axes.errorbar(
+                of_method[key], em, error, label=label, elinewidth=0.8, **{**look, "linestyle": "none"}, zorder=3
+            )
+        else:
+            axes.plot(of_method[key], em, label=label, **look)
+            axes.fill_between(of_method[key], low, high, color=look["color"], alpha=0.08, linewidth=0)
