@@ -151,7 +151,9 @@ def start_folder(wildcards):
 def report_files(wildcards=None):
     """Tables, figures and the viewer."""
     tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in [*TABLES, "compute"] for kind in TABLE_KINDS]
-    figures = [LAYOUT.root / "figures" / f"{name}.{kind}" for name in [*FIGURES, *MEASURED_FIGURES] for kind in FIGURE_KINDS]
+    figures = [
+        LAYOUT.root / "figures" / f"{name}.{kind}" for name in [*FIGURES, *MEASURED_FIGURES] for kind in FIGURE_KINDS
+    ]
     retrieval = [LAYOUT.retrieval_report(kind) for kind in ("csv", "md") if STUDY.retrieval.compared]
     return [*tables, *figures, *retrieval, LAYOUT.root / "viewer"]
 

@@ -153,9 +153,11 @@ rule compute:
         "mrsearch report compute --study {params.study:q} --results {params.results:q} --out {params.out:q} 2> {log:q}"
 
 
+# A training keeps some of its groups beside its outputs.
 rule viewer:
     input:
         record_files(),
+        trained_files("run.json"),
     output:
         directory(LAYOUT.root / "viewer"),
     log:
@@ -169,7 +171,9 @@ rule viewer:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
         records=lambda wildcards: str(LAYOUT.root / "eval"),
+        models=lambda wildcards: str(LAYOUT.root / "models"),
     message:
         "Viewer"
     shell:
-        "mrsearch report viewer --study {params.study:q} --records {params.records:q} --out {output:q} 2> {log:q}"
+        "mrsearch report viewer --study {params.study:q} --records {params.records:q} --models {params.models:q}"
+        " --out {output:q} 2> {log:q}"

@@ -5,6 +5,7 @@ A conftest that imports the fixtures gives them to its tests.
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from collections.abc import Callable
@@ -106,6 +107,33 @@ def make_train_logs() -> Callable[[Study, Path], Path]:
     return write_made_train_logs
 
 
+@pytest.fixture(scope="session")
+def make_groups() -> Callable[[Study, Path], Path]:
+    """A function (study, folder) that writes the groups of MR-Search's training with the first seed; the folder."""
+    return write_made_groups
+
+
+def write_made_groups(study: Study, folder: Path, size: int = 3) -> Path:
+    """Two groups at steps 0 and 4."""
+    from mrsearch.training import groups
+    from mrsearch.training.rollouts import reward_tensors
+
+    method, seed = "mr_search", study.seeds[0]
+    train = study.methods[method].train
+    assert train is not None
+    for step in (0, 4):
+        metas = []
+        for question, member in itertools.product(range(2), range(size)):
+            place = ("tiny", method, seed, f"{step}/{member}", "train")
+            made = made_record(study, place, question)
+            made.tags = {}
+            metas.append(made)
+        rewards, exists = reward_tensors(metas, size, study.methods[method].episodes, "em")
+        groups.keep(folder / "runs", step, metas, rewards, exists, train)
+    groups.publish(folder / "runs", folder / "tiny" / method / f"seed{seed}" / groups.FILE)
+    return folder
+
+
 def write_made_train_logs(study: Study, folder: Path, steps: int = 30) -> Path:
     for model in study.models:
         for method, settings in study.methods.items():
@@ -120,6 +148,8 @@ def write_made_train_logs(study: Study, folder: Path, steps: int = 30) -> Path:
                     progress = step / steps
                     em = [0.2 + 0.4 * progress + 0.1 * n + rng.normal(0, 0.03) for n in range(settings.episodes)]
                     counts = {"searches": 2 + progress * settings.episodes, "generated_tokens": 60 * settings.episodes}
-                    rows.append({"step": step, "em": em, **counts, "nll": 0.5 - 0.3 * progress + rng.normal(0, 0.02)})
+                    rows.append(
+                        {"step": step, "em": em, **counts, "entropy": 0.5 - 0.3 * progress + rng.normal(0, 0.02)}
+                    )
                 path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

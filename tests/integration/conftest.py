@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from debian import need
-from made_up import make_records, make_train_logs, small_study
+from made_up import make_groups, make_records, make_train_logs, small_study
 
-__all__ = ["make_records", "make_train_logs", "small_study"]
+__all__ = ["make_groups", "make_records", "make_train_logs", "small_study"]
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),

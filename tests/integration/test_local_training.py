@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mrsearch.agent.records import read_records
+from mrsearch.agent.scoring import rewards
 from mrsearch.config import Run, load_study
 from mrsearch.data.world import World
 from mrsearch.retrieval.indexes import build_index
@@ -149,6 +151,22 @@ def test_killed_warm_start_ends_with_the_same_weights(shared, warm, tmp_path):
     assert rows(tmp_path) == rows(warm)
 
 
+def assert_groups_add_up(records, method):
+    """Two groups of three of steps 0, 1, 2 and 4; advantages of the first episode checked by hand."""
+    assert [record.tags["step"] for record in records] == [step for step in (0, 1, 2, 4) for _ in range(6)]
+    assert [record.tags["member"] for record in records] == [0, 1, 2] * 8
+    for number in range(0, len(records), 3):
+        group = records[number : number + 3]
+        assert len({record.question.id for record in group}) == 1
+        assert [len(rewards) for rewards in group[0].tags["rewards"]] == [len(record.episodes) for record in group]
+        for member, record in enumerate(group):
+            assert record.tags["rewards"][member] == rewards(record, "em")
+        if method == "mr_search" and all(len(record.episodes) == 3 for record in group):
+            sums = [sum(values) for values in group[0].tags["rewards"]]
+            expected = [own - (sum(sums) - own) / 2 for own in sums]
+            assert [values[0] for values in group[0].tags["advantages"]] == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("method", ["mr_search", "search_r1"])
 def test_killed_policy_training_ends_with_the_same_weights(shared, warm, tmp_path, method):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -158,6 +176,8 @@ def test_killed_policy_training_ends_with_the_same_weights(shared, warm, tmp_pat
     train(shared, broken, method, warm / "model")
     assert_same(weights(whole / "model"), weights(broken / "model"))
     assert rows(whole) == rows(broken)
+    assert (whole / "groups.jsonl.gz").read_bytes() == (broken / "groups.jsonl.gz").read_bytes()
+    assert_groups_add_up(list(read_records(whole / "groups.jsonl.gz")), method)
     log = rows(whole)
     assert [row["step"] for row in log] == list(range(5))
     assert {

@@ -31,7 +31,12 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def viewer(small_study: Study, make_records: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def viewer(
+    small_study: Study,
+    make_records: Callable[..., Path],
+    make_groups: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """Made-up records; every answer, query, thought, title and passage of one benchmark is hostile."""
     made = tmp_path_factory.mktemp("viewer")
     folder = make_records(small_study, made / "eval", 6)
@@ -49,7 +54,7 @@ def viewer(small_study: Study, make_records: Callable[..., Path], tmp_path_facto
             record.episodes[0] = Episode([search, answer], text, StopReason.answered)
             record.tags["scores"] = score_record(record)
         write_records(path, records)
-    write_viewer(small_study, folder, made / "viewer")
+    write_viewer(small_study, folder, made / "viewer", make_groups(small_study, made / "models"))
     return made / "viewer"
 
 
@@ -85,7 +90,7 @@ def test_from_disk_and_from_a_server(browser: Any, viewer: Path, served: str):
     for address in (viewer.joinpath("index.html").as_uri(), served):
         page = visit(browser, address)
         page.wait_for_selector(".pane .episode")
-        assert page.inner_text("#counts") == "288 of 288 meta-episodes"
+        assert page.inner_text("#counts") == "300 of 300 meta-episodes"
         leave(page)
 
 
@@ -128,7 +133,7 @@ def test_filters_outcomes_and_search(browser: Any, viewer: Path):
     page.fill("#text", "right-to-left wrong")
     page.wait_for_selector("#counts:text-matches('^0 of')")
     page.check("#everywhere")
-    page.wait_for_selector("#counts:text-matches('^4 of 288 meta-episodes$')")
+    page.wait_for_selector("#counts:text-matches('^4 of 300 meta-episodes$')")
     leave(page)
 
 
@@ -147,6 +152,29 @@ def test_two_methods_side_by_side(browser: Any, viewer: Path):
     page.wait_for_timeout(100)
     assert all(pattern.endswith("✓") for pattern in page.locator(".row .outcome").all_text_contents())
     leave(page)
+
+
+def test_a_trainings_group_with_its_advantages(browser: Any, viewer: Path):
+    address = viewer.joinpath("index.html").as_uri()
+    page = visit(browser, address + "#benchmark=train&decoding=training+step+4")
+    page.wait_for_selector(".group")
+    assert page.locator(".row").count() == 6
+    assert page.locator(".group tbody tr").count() == 3
+    current = page.locator(".group .current td").all_inner_texts()
+    assert current[0] == "1"
+    facts = page.locator(".episode > .facts").all_inner_texts()
+    for cell, text in zip(current[1:], facts, strict=True):
+        reward, advantage = cell.split(" · ")
+        assert f"EM {reward} " in text
+        assert text.endswith(f"advantage {advantage}")
+    page.click(".group tbody tr:nth-child(3) a")
+    page.wait_for_selector(".group .current:nth-child(3)")
+    assert "member 3" in page.inner_text(".pane .facts >> nth=0")
+    shared = page.url
+    leave(page)
+    again = visit(browser, shared)
+    again.wait_for_selector(".group .current:nth-child(3)")
+    leave(again)
 
 
 def test_permanent_links_and_keys(browser: Any, viewer: Path):

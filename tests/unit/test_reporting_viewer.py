@@ -136,3 +136,34 @@ def test_a_missing_file_is_an_error(small_study: Study, records: Path, tmp_path:
     with pytest.raises(ValueError, match="1 of 48 record files are missing"):
         write_viewer(small_study, records, tmp_path / "viewer")
     assert not (tmp_path / "viewer").exists()
+
+
+def test_groups_of_trainings_stand_beside_the_evaluations(
+    small_study: Study, records: Path, make_groups: Callable[..., Path], tmp_path: Path
+):
+    models = make_groups(small_study, tmp_path / "models")
+    write_viewer(small_study, records, tmp_path / "viewer", models)
+    index = load(tmp_path / "viewer" / "data" / "index.js")
+    assert index["total"] == 4 * 2 * 2 * 3 * 6 + 2 * 2 * 3
+    assert index["decodings"][-2:] == ["training step 0", "training step 4"]
+    assert index["benchmarks"][-1] == {"id": "train", "label": "Training questions"}
+    assert index["columns"]["member"][-6:] == [0, 1, 2, 0, 1, 2]
+    assert index["columns"]["member"][0] is None
+    chunks = [load(tmp_path / "viewer" / "data" / f"{n}.js") for n in range(-(-index["total"] // index["chunk"]))]
+    shown = [record for chunk in chunks for record in chunk["records"]]
+    assert all(record["group"] is None for record in shown[:-12])
+    for first in (-12, -9, -6, -3):
+        group = shown[first]["group"]
+        sums = [sum(rewards) for rewards in group["rewards"]]
+        by_hand = [own - (sum(sums) - own) / 2 for own in sums]
+        assert [values[0] for values in group["advantages"]] == pytest.approx(by_hand, abs=1e-5)
+        assert [episode["em"] for episode in shown[first]["episodes"]] == group["rewards"][0]
+
+
+def test_em_from_an_episode_on(small_study: Study, records: Path, tmp_path: Path):
+    """What an advantage compares within a group; of one episode, or of samples side by side, there is none."""
+    write_viewer(small_study, records, tmp_path / "viewer")
+    for record in load(tmp_path / "viewer" / "data" / "0.js")["records"]:
+        em = [episode["em"] for episode in record["episodes"]]
+        expected = [sum(em[n:]) for n in range(len(em))] if len(em) > 1 else [None]
+        assert [episode["return"] for episode in record["episodes"]] == expected

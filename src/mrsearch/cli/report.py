@@ -80,12 +80,15 @@ def viewer(
     study: options.Study,
     records: Annotated[Path, typer.Option(help="Folder of the study's evaluations.")],
     out: options.Out,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of the study's trained models, for groups of their trainings.")
+    ] = None,
 ) -> None:
     """Write the page that browses the study's meta-episodes."""
     from mrsearch.config import read_study
     from mrsearch.reporting.viewer import write_viewer
 
-    write_viewer(read_study(study), records, out)
+    write_viewer(read_study(study), records, out, models)
 
 
 @app.command()

@@ -21,10 +21,9 @@ PANELS = {
     REWARD: "Reward by episode (%)",
     "searches": "Searches",
     "generated_tokens": "Generated tokens",
-    "nll": "Entropy, sampled (nats)",
+    "entropy": "Entropy (nats per token)",
 }
-"""What the log's keys are called; searches and tokens are means per meta-episode. The mean negative log-probability of
-the tokens that the policy sampled estimates its entropy per token."""
+"""What the log's keys are called; searches and tokens are means per meta-episode, entropy is a mean over tokens."""
 SMOOTHING = 5
 """Steps of the running mean."""
 
@@ -48,7 +47,7 @@ def training_curves(study: Study, models_dir: Path, out: Path) -> None:
                 _curve(axes, of_method, key, looks[method], label=method_label(study, method))
         axes.set_ylim(bottom=0)
     if methods:
-        handles, labels = panels[next(iter(study.models)), "nll"].get_legend_handles_labels()
+        handles, labels = panels[next(iter(study.models)), "entropy"].get_legend_handles_labels()
         style.legend_below(figure, handles=handles, labels=labels)
     else:
         figure.suptitle("No method of this study is trained by reinforcement", fontsize=7)

@@ -20,7 +20,7 @@ from mrsearch.cluster.stopping import Stopped, StopRequest
 from mrsearch.config import Study
 from mrsearch.config.training import PolicyTraining
 from mrsearch.policy.torch_policy import TorchPolicy
-from mrsearch.training import checkpoints
+from mrsearch.training import checkpoints, groups
 from mrsearch.training.export import export_model
 from mrsearch.training.rollouts import draw_questions, reward_tensors, roll_out, summary, training_rows
 from mrsearch.training.steplog import StepLog
@@ -71,6 +71,7 @@ class LocalTrainer:
                 checkpoints.save(self.run_dir, step, policy.model, optimizer, counters, config.checkpoints_kept)
             if stopping:
                 raise Stopped
+        groups.publish(self.run_dir, out.with_name(groups.FILE))
         export_model(policy.model, policy.tokenizer, out)
 
     def _step(
@@ -90,6 +91,8 @@ class LocalTrainer:
         self._count(metas, counters)
         rewards, exists = reward_tensors(metas, config.group_size, spec.episodes, self.study.protocol.scoring)
         rows = training_rows(metas, rewards, exists, train)
+        if groups.is_kept(step):
+            groups.keep(self.run_dir, step, metas, rewards, exists, train)
         updated = update(policy.model, optimizer, rows, config, step=step, seed=self.seed, reference=reference)
         policy.forget()
         if self.show and step % config.checkpoint_every == 0:

@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from mrsearch.agent import scoring
+from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import ActionKind, MetaEpisode, Turn
+from mrsearch.evaluation.scores import score_record
 
 
 def packed(number: int, records: Sequence[MetaEpisode]) -> dict[str, Any]:
@@ -25,22 +27,29 @@ def search_text(record: MetaEpisode) -> str:
     return "\n".join(dict.fromkeys(found))
 
 
+def scores_of(record: MetaEpisode) -> dict[str, Any]:
+    """Scores per episode: those that the evaluator tagged, or, of a training's meta-episode, computed here."""
+    found: dict[str, Any] | None = record.tags.get("scores")
+    return found if found is not None else score_record(record)
+
+
 def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> dict[str, Any]:
-    scores = record.tags["scores"]
-    advantages = record.tags.get("advantages") or [None] * len(record.episodes)
+    scores = scores_of(record)
     return {
         "stop": record.stop.value,
         "context": record.context,
         "prompt_tokens": record.prompt_length,
         "tokens": len(record.token_ids),
         "failures": record.search_failures,
+        "hits": _hits(record, record.prompt_hits or [], passages),
+        "group": _group(record),
         "episodes": [
             {
                 "answer": episode.answer,
                 "stop": episode.stop.value,
                 "em": scores["em"][index],
                 "f1": scores["f1"][index],
-                "advantage": advantages[index],
+                "return": _to_go(record, scores["em"], index),
                 "turns": [_turn(record, turn, passages) for turn in episode.turns],
             }
             for index, episode in enumerate(record.episodes)
@@ -48,22 +57,39 @@ def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> d
     }
 
 
+def _group(record: MetaEpisode) -> dict[str, Any] | None:
+    """What a training gave the meta-episodes of one group, a list per member; None where there was no group."""
+    return {key: record.tags[key] for key in ("member", "rewards", "advantages")} if "member" in record.tags else None
+
+
+def _to_go(record: MetaEpisode, em: Sequence[float], index: int) -> float | None:
+    """Sum of EM from this episode on: what its advantage compares within a group. None where episodes do not follow
+    one another."""
+    return None if record.context == "independent" or len(em) == 1 else sum(em[index:])
+
+
 def _turn(record: MetaEpisode, turn: Turn, passages: dict[tuple[str, str, str], int]) -> dict[str, Any]:
-    hits = []
-    for hit in turn.hits:
-        passage = (hit.passage.id, hit.passage.title, hit.passage.text)
-        place = passages.setdefault(passage, len(passages))
-        hits.append([place, round(hit.score, 4), int(_holds_gold(passage, record.question.golden_answers))])
     logprobs = record.logprobs[turn.start : turn.end]
     return {
         "text": turn.text,
         "action": turn.action.value,
         "content": turn.content,
         "observation": "" if turn.hits else turn.observation,
-        "hits": hits,
+        "hits": _hits(record, turn.hits, passages),
         "tokens": turn.end - turn.start,
+        "aside": turn.aside_tokens,
         "logprob": round(sum(logprobs) / len(logprobs), 4) if logprobs else None,
     }
+
+
+def _hits(record: MetaEpisode, hits: Sequence[Hit], passages: dict[tuple[str, str, str], int]) -> list[list[Any]]:
+    """Position of the passage, its score, and whether it holds a gold answer."""
+    found = []
+    for hit in hits:
+        passage = (hit.passage.id, hit.passage.title, hit.passage.text)
+        place = passages.setdefault(passage, len(passages))
+        found.append([place, round(hit.score, 4), int(_holds_gold(passage, record.question.golden_answers))])
+    return found
 
 
 @lru_cache(maxsize=65_536)

@@ -89,7 +89,7 @@ var Filters = (function () {
   }
 
   function everything(found) {
-    const parts = [];
+    const parts = found.record.hits.flatMap(([place]) => found.passages[place].slice(1));
     for (const episode of found.record.episodes) {
       for (const turn of episode.turns) {
         parts.push(turn.text, turn.observation);

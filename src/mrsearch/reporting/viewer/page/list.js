@@ -32,6 +32,7 @@ function RecordList(box, onSelect) {
     if (index.models.length > 1) words.push(index.models[c.model[position]]);
     if (index.decodings.length > 1) words.push(index.decodings[c.decoding[position]]);
     if (index.seeds.length > 1) words.push("seed " + index.seeds[c.seed[position]]);
+    if (c.member[position] !== null) words.push("member " + (c.member[position] + 1));
     about.append(document.createTextNode(words.join(" · ")));
     element.append(question, about);
     element.addEventListener("click", function () { onSelect(position); });

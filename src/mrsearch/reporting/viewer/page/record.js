@@ -42,61 +42,93 @@ var Record = (function () {
     return block;
   }
 
-  function observation(turn, passages) {
-    if (!turn.hits.length) {
-      return turn.observation.trim() ? make("div", "observation", make("span", "who", "environment"), make("span", "said", turn.observation.trim())) : null;
-    }
+  function found(hits, passages, where) {
     const list = make("ol", "hits");
-    for (const [place, score, gold] of turn.hits) {
+    for (const [place, score, gold] of hits) {
       const [id, title, text] = passages[place];
       const badge = gold ? make("span", "gold", "holds a gold answer") : null;
       const summary = make("summary", "", make("b", "", title || id), make("span", "score", "score " + number(score, 3)), badge);
       list.append(make("li", "", make("details", "passage", summary, make("p", "", text))));
     }
-    const words = turn.hits.length + (turn.hits.length > 1 ? " passages" : " passage") + (turn.action === "search" ? "" : " in its prompt");
+    const words = hits.length + (hits.length > 1 ? " passages" : " passage") + where;
     return make("div", "observation", make("span", "who", words), list);
   }
 
+  function observation(turn, passages) {
+    if (turn.hits.length) return found(turn.hits, passages, turn.action === "search" ? "" : " in its prompt");
+    const text = turn.observation.trim();
+    return text ? make("div", "observation", make("span", "who", "environment"), make("span", "said", text)) : null;
+  }
+
   function turnBlock(turn, passages, number_) {
-    const facts = "turn " + number_ + " · " + turn.tokens + " tokens · mean log-probability " + number(turn.logprob, 3);
+    const aside = turn.aside ? " · " + turn.aside + " tokens beside the transcript" : "";
+    const facts = "turn " + number_ + " · " + turn.tokens + " tokens · mean log-probability " + number(turn.logprob, 3) + aside;
     const parts = [generation(turn), observation(turn, passages)];
     if (turn.hits.length && turn.action !== "search") parts.reverse();
     return make("li", "turn", make("p", "facts", facts), ...parts);
   }
 
-  function episodeBlock(episode, passages, number_) {
+  const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(3);
+
+  function episodeBlock(episode, passages, number_, name, advantage) {
     const tokens = episode.turns.reduce((sum, turn) => sum + turn.tokens, 0);
     const searches = episode.turns.filter((turn) => turn.action === "search" || turn.hits.length).length;
     const right = episode.em === 1;
     const head = make("h3", right ? "right" : "wrong",
-      make("span", "sign", right ? "✓" : "✗"), "Episode " + number_,
+      make("span", "sign", right ? "✓" : "✗"), name + " " + number_,
       make("span", "answer-text", episode.answer === null ? "no answer" : episode.answer));
     const facts = ["EM " + number(episode.em, 0), "F1 " + number(episode.f1, 2), searches + (searches === 1 ? " search" : " searches"),
       tokens + " generated tokens", "ended: " + episode.stop.replace("_", " ")];
-    if (episode.advantage !== null) facts.push("advantage " + number(episode.advantage, 3));
+    if (episode.return !== null) facts.push("EM from here on " + number(episode.return, 0));
+    if (advantage !== undefined) facts.push("advantage " + signed(advantage));
     const turns = make("ol", "turns");
     episode.turns.forEach((turn, i) => turns.append(turnBlock(turn, passages, i + 1)));
     return make("section", "episode", head, make("p", "facts", facts.join(" · ")), turns);
   }
 
+  /** Rewards and advantages of a training's group: a row per member, a column per episode. */
+  function groupTable(group, position) {
+    const episodes = Math.max(...group.rewards.map((rewards) => rewards.length));
+    const head = make("tr", "", make("th", "", "Member"));
+    for (let n = 1; n <= episodes; n++) head.append(make("th", "", "Episode " + n));
+    const body = make("tbody", "");
+    group.rewards.forEach(function (rewards, member) {
+      const link = make("a", "", String(member + 1));
+      const address = new URLSearchParams(location.hash.slice(1));
+      address.set("record", Store.key(Store.member(position, member)));
+      link.href = "#" + address.toString();
+      const row = make("tr", member === group.member ? "current" : "", make("td", "", link));
+      if (member === group.member) row.setAttribute("aria-current", "true");
+      rewards.forEach((reward, n) => row.append(make("td", "",
+        number(reward, Number.isInteger(reward) ? 0 : 2) + " · ", make("b", "", signed(group.advantages[member][n])))));
+      body.append(row);
+    });
+    return make("div", "group", make("table", "", make("caption", "", "Its group: reward · advantage"), make("thead", "", head), body));
+  }
+
   /** The element that shows one record. */
-  function render(position, found) {
+  function render(position, held) {
     const c = index.columns;
     const question = index.questions[c.question[position]];
-    const record = found.record;
+    const record = held.record, passages = held.passages;
     const pane = make("article", "pane");
     pane.tabIndex = -1;
     pane.append(
       make("p", "facts", [index.methods[c.method[position]].label, index.benchmarks[c.benchmark[position]].label,
         index.models[c.model[position]], index.decodings[c.decoding[position]], "seed " + index.seeds[c.seed[position]],
-        question.id].join(" · ")),
+        question.id, ...(record.group ? ["member " + (record.group.member + 1)] : [])].join(" · ")),
       make("h2", "", question.question),
       make("p", "golds", "Gold: ", ...question.golds.map((gold) => make("span", "gold", gold))),
       make("p", "facts", record.tokens + " tokens in all · prompt " + record.prompt_tokens + " · context " + record.context +
         " · ended: " + record.stop.replace("_", " ") + (record.failures ? " · " + record.failures + " failed searches" : "")));
+    if (record.group) pane.append(groupTable(record.group, position));
+    if (record.hits.length) pane.append(found(record.hits, passages, " in its first prompt"));
+    const samples = record.context === "independent" && record.episodes.length > 1;
     record.episodes.forEach(function (episode, i) {
-      if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflection)));
-      pane.append(episodeBlock(episode, found.passages, i + 1));
+      if (i && samples) pane.append(make("p", "reflection", make("span", "who", "again, from the prompt alone")));
+      else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflection)));
+      const advantage = record.group ? record.group.advantages[record.group.member][i] : undefined;
+      pane.append(episodeBlock(episode, passages, i + 1, samples ? "Sample" : "Episode", advantage));
     });
     if (!record.episodes.length) pane.append(make("p", "facts", "No episode ran."));
     return pane;

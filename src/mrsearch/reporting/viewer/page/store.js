@@ -56,6 +56,7 @@ var Store = (function () {
   /** Key of a permanent link: readable, and the same after the page was made again. */
   function key(position) {
     const c = index.columns;
+    const member = c.member[position] === null ? [] : [String(c.member[position] + 1)];
     return [
       index.models[c.model[position]],
       index.methods[c.method[position]].id,
@@ -63,6 +64,7 @@ var Store = (function () {
       index.decodings[c.decoding[position]],
       index.benchmarks[c.benchmark[position]].id,
       index.questions[c.question[position]].id,
+      ...member,
     ].map(encodeURIComponent).join("/");
   }
 
@@ -75,6 +77,11 @@ var Store = (function () {
     return positions.has(wantedKey) ? positions.get(wantedKey) : -1;
   }
 
+  /** Another member of the group that a training's meta-episode belongs to. */
+  function member(position, number) {
+    return positionOf(key(position).split("/").slice(0, 6).concat(String(number + 1)).join("/"));
+  }
+
   /** The same question under another method, all else equal; -1 where there is none. */
   function counterpart(position, method) {
     const parts = key(position).split("/");
@@ -82,5 +89,5 @@ var Store = (function () {
     return positionOf(parts.join("/"));
   }
 
-  return { index, size, chunks, chunk, drop, record, key, positionOf, counterpart };
+  return { index, size, chunks, chunk, drop, record, key, positionOf, member, counterpart };
 })();
