@@ -62,7 +62,7 @@ def settings(study: Study, model: str, method: str, seed: int, places: Places) -
             "ref": recipe_model.reference(study),
             "rollout": recipe_model.rollout(study, method, seed, places.agent_loops, TRAINER),
         },
-        **({"critic": recipe_model.critic(study, places.start, seed)} if critic else {}),
+        "critic": recipe_model.critic(study, places.start, seed) if critic else {"enable": False},
         "reward": {"num_workers": 1},
         "trainer": _trainer(study, model, method, seed, places),
         "transfer_queue": {"backend": {"SimpleStorage": {"num_data_storage_units": own.agent_workers}}},

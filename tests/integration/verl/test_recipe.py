@@ -1,0 +1,100 @@
+"""Every recipe of the paper composes with the installed verl and passes verl's own checks."""
+
+from pathlib import Path
+
+import pytest
+
+from mrsearch.config import Run, load_study
+from mrsearch.training.verl import advantage, recipe
+
+ROOT = Path(__file__).parents[3]
+TRAINED = {
+    name: [method for method, each in load_study(Run(study=name), ROOT).methods.items() if each.train]
+    for name in ("paper", "asearcher", "ablations")
+}
+MAIN = {"mr_search", "search_r1", "search_r1_long"}
+CASES = [
+    (study, model, method, nodes, rollout)
+    for study, methods in TRAINED.items()
+    for model in ("qwen2.5-3b", "qwen2.5-7b")
+    for method in methods
+    for nodes in (1, 2)
+    for rollout in ("sglang", "vllm")
+    # Ablations are of the 7B model; nodes and engines do not depend on the variant.
+    if study != "ablations" or (model == "qwen2.5-7b" and (nodes, rollout) == (1, "sglang"))
+]
+
+
+def composed(shared, study, model, method, overrides=None):
+    chosen = load_study(Run(study=study, overrides=overrides or {}), ROOT)
+    places = recipe.Places(str(shared / "base"), "/t.parquet", "/v.parquet", "/study.json", "/loops.yaml", "/run")
+    config = recipe.compose(recipe.settings(chosen, model, method, 0, places))
+    recipe.validate(config)
+    return config
+
+
+def test_the_studies_hold_every_recipe():
+    assert set(TRAINED["paper"]) >= MAIN and set(TRAINED["asearcher"]) >= MAIN
+    assert set(TRAINED["ablations"]) == MAIN | {
+        "gamma_0",
+        "ppo",
+        "mt_grpo",
+        "exploration",
+        "step_level",
+        "short_context",
+    }
+
+
+@pytest.mark.parametrize(("study", "model", "method", "nodes", "rollout"), CASES)
+def test_recipe_composes_and_validates(shared, study, model, method, nodes, rollout):
+    from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+    from verl.utils.config import omega_conf_to_dataclass
+
+    changes = {"resources.train.nodes": nodes, "training.verl.rollout": rollout}
+    config = composed(shared, study, model, method, changes)
+    assert config.trainer.nnodes == nodes
+    assert config.trainer.n_gpus_per_node == 8
+    assert config.actor_rollout_ref.rollout.name == rollout
+    assert config.actor_rollout_ref.rollout.n == 5
+    assert config.data.train_batch_size == (64 if study == "asearcher" else 512)
+    assert config.actor_rollout_ref.actor.ppo_mini_batch_size == (32 if study == "asearcher" else 256)
+    assert config.data.max_response_length == (16384 if study == "asearcher" else 8192)
+    assert config.actor_rollout_ref.actor.loss_agg_mode == "seq-mean-token-mean"
+    assert config.actor_rollout_ref.actor.optim.lr == 1e-6
+    assert config.trainer.total_training_steps == 300
+    assert config.actor_rollout_ref.rollout.top_p == 1.0
+    assert config.critic.enable is (method == "ppo")
+    if method != "ppo":
+        advantage.register()
+        assert callable(get_adv_estimator_fn(config.algorithm.adv_estimator))
+    for part in (config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor, config.algorithm):
+        assert omega_conf_to_dataclass(part) is not None
+
+
+def test_values_of_the_released_scripts_can_be_expressed(shared):
+    scripts = {"training.steps": 500, "training.top_p": 0.95, "training.loss_aggregation": "token_mean"}
+    config = composed(shared, "paper", "qwen2.5-7b", "mr_search", scripts)
+    assert config.trainer.total_training_steps == 500
+    assert config.actor_rollout_ref.rollout.top_p == 0.95
+    assert config.actor_rollout_ref.actor.loss_agg_mode == "token-mean"
+    assert config.actor_rollout_ref.actor.fsdp_config.param_offload is True
+    assert config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu == 4
+
+
+def test_variants_reach_the_trainer(shared):
+    own = {method: composed(shared, "ablations", "qwen2.5-7b", method) for method in TRAINED["ablations"]}
+    assert own["gamma_0"].algorithm.gamma == 0.0
+    assert list(own["exploration"].mr_search.episode_mask) == [0, 0, 1, 1]
+    assert own["short_context"].mr_search.row_per_episode is True
+    assert own["ppo"].algorithm.adv_estimator == "gae"
+    assert own["mt_grpo"].algorithm.adv_estimator == "mrsearch_mt_grpo"
+    assert own["step_level"].mr_search.episodes == 6
+
+
+def test_a_key_that_verl_does_not_have_is_refused(shared):
+    study = load_study(Run(study="paper"), ROOT)
+    places = recipe.Places("a", "b", "c", "d", "e", "f")
+    changes = recipe.settings(study, "qwen2.5-7b", "mr_search", 0, places)
+    changes["data"]["max_obs_length"] = 1024
+    with pytest.raises(ValueError, match="max_obs_length"):
+        recipe.compose(changes)
