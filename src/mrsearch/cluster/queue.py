@@ -74,9 +74,11 @@ def cancel_job(job_id: str) -> None:
 
 
 def slurm(*command: str) -> str:
-    """Output of a Slurm command; SlurmError with its message if it fails."""
+    """Output of a Slurm command; SlurmError with its message if it fails. Ctrl-C does not reach it."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False, start_new_session=True
+        )
     except FileNotFoundError as error:
         raise SlurmError(f"{command[0]} is not installed here: start Snakemake where sbatch works") from error
     except subprocess.TimeoutExpired as error:

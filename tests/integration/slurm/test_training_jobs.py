@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,9 @@ def test_interrupt_cancels_and_a_closed_terminal_does_not(
     assert quiet.jobs() == [job_id]
     launcher = training.launch()
     assert launcher.stdout is not None and f"attached to job {job_id}" in launcher.stdout.readline()
-    os.killpg(launcher.pid, signal.SIGINT)
+    for _ in range(3):  # an impatient user
+        os.killpg(launcher.pid, signal.SIGINT)
+        time.sleep(0.1)
     assert f"cancelled job {job_id}" in training.finish(launcher, status=128 + signal.SIGINT)
     training.assert_nothing_left(quiet)
     training.finish(training.launch())

@@ -17,7 +17,7 @@ from .cluster import NODES, TestCluster
 from .training import SITE, wait_until
 
 pytestmark = pytest.mark.integration
-STEPS = 60
+STEPS = 30
 # Ranks meet after every step, as collective operations would make them; each writes down what it finished.
 RANK = """
 import os, sys, time
