@@ -1,4 +1,4 @@
-"""Tables of methods against benchmarks, and of what methods cost."""
+"""Tables of methods against benchmarks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,6 @@ from mrsearch.reporting.layout import Block, Mark, Table, TableCell, mark_best, 
 
 SIGNIFICANT = 0.05
 SCORE_NAMES = {"em": "EM", "f1": "F1"}
-COSTS = {
-    "searches": "Searches",
-    "turns": "Turns",
-    "generated_tokens": "Generated tokens",
-    "total_tokens": "All tokens",
-    "invalid_actions": "Invalid actions",
-}
-STOPS = {
-    "answered": "Answered",
-    "turn_limit": "Turn limit",
-    "context_limit": "Context limit",
-    "search_failed": "Search failed",
-}
 EMPTY = TableCell("")
 
 
@@ -42,7 +29,7 @@ def score_table(rows: Metrics, metric: str, name: str) -> Table:
 def score_rows(rows: Metrics, metric: str) -> Iterator[dict[str, Any]]:
     """The score table with every interval, unrounded: a row per model, decoding and method."""
     study = rows.study
-    for row, place in _places(rows):
+    for row, place in places(rows):
         for column in rows.columns:
             put(row, column, rows.at(*place, column, metric, HEADLINE))
         if place[2] != study.report.baseline:
@@ -74,43 +61,11 @@ def extra_table(rows: Metrics) -> Table:
 
 def extra_rows(rows: Metrics) -> Iterator[dict[str, Any]]:
     """The extra table with intervals, unrounded."""
-    for row, place in _places(rows):
+    for row, place in places(rows):
         for name, benchmark in rows.study.benchmarks.items():
             if not benchmark.average:
                 for metric in SCORE_NAMES:
                     put(row, f"{name}_{metric}", rows.at(*place, name, metric, HEADLINE))
-        yield row
-
-
-def cost_table(rows: Metrics) -> Table:
-    """What a question costs under each method, and why meta-episodes ended."""
-    header = ["Method", *COSTS.values(), *(f"{name} (%)" for name in STOPS.values())]
-    blocks = []
-    for decoding in rows.decodings:
-        for model in rows.study.models:
-            block = Block(_title(rows, model, decoding))
-            for method in rows.study.methods:
-                place = (model, decoding, method)
-                costs = [rows.at(*place, "average", cost, "all").value for cost in COSTS]
-                stops = [rows.at(*place, "average", f"stop_{stop}", "all").value for stop in STOPS]
-                cells = [TableCell(number(value, digits=0 if value >= 100 else 2)) for value in costs]
-                cells += [TableCell(number(value, 100)) for value in stops]
-                block.rows.append([TableCell(method_label(rows.study, method)), *cells])
-            n = rows.at(model, decoding, next(iter(rows.study.methods)), "average", "searches", "all").n
-            block.closing.append([TableCell("n"), TableCell(str(n)), *[EMPTY] * (len(header) - 2)])
-            blocks.append(block)
-    notes = [
-        "Means per question, unweighted over benchmarks. All tokens: prompt, generated and observed.",
-        origin_note(rows),
-    ]
-    return Table("cost", "Cost per question", header, blocks, notes)
-
-
-def cost_rows(rows: Metrics) -> Iterator[dict[str, Any]]:
-    """The cost table with intervals, unrounded."""
-    for row, place in _places(rows):
-        for cost in (*COSTS, "search_failures", *(f"stop_{stop}" for stop in STOPS)):
-            put(row, cost, rows.at(*place, "average", cost, "all"))
         yield row
 
 
@@ -124,21 +79,23 @@ def interval_text(value: Value, confidence: float) -> str:
     return f"{confidence:.0%} interval {number(value.low, 100)} to {number(value.high, 100)}"
 
 
-def _places(rows: Metrics) -> Iterator[tuple[dict[str, Any], tuple[str, str, str]]]:
+def places(rows: Metrics) -> Iterator[tuple[dict[str, Any], tuple[str, str, str]]]:
+    """(the beginning of a table's row, (model, decoding, method)) of every method, in the order of the tables."""
     for place in itertools.product(rows.study.models, rows.decodings, rows.study.methods):
         model, decoding, method = place
         label = method_label(rows.study, method)
         yield {"model": model, "decoding": decoding, "method": method, "label": label}, place
 
 
-def _title(rows: Metrics, model: str, decoding: str) -> str:
+def title(rows: Metrics, model: str, decoding: str) -> str:
+    """How a block of a table is called."""
     return f"{model}, {decoding}" if len(rows.study.models) > 1 else decoding
 
 
 def _marked_block(rows: Metrics, model: str, decoding: str, columns: list[tuple[str, str]]) -> Block:
     """Scores in percent with the best and second of each (benchmark, metric) column marked, and a last row with n."""
     study = rows.study
-    block = Block(_title(rows, model, decoding))
+    block = Block(title(rows, model, decoding))
     values = {
         column: [rows.at(model, decoding, method, column[0], column[1], HEADLINE) for method in study.methods]
         for column in columns
@@ -197,8 +154,10 @@ def _notes(rows: Metrics, metric: str) -> list[str]:
         about_seeds = ", and a Student t term for the spread between seeds."
     else:
         about_seeds = "; one seed, so they say nothing about other seeds."
+    parallel = any(method.context == "independent" and method.episodes > 1 for method in study.methods.values())
+    votes = "; of parallel samples the most frequent answer" if parallel else ""
     return [
-        f"{SCORE_NAMES[metric]} (%) of the last valid answer: the last episode that gave one, 0 where none did. "
+        f"{SCORE_NAMES[metric]} (%) of the last valid answer: the last episode that gave one, 0 where none did{votes}. "
         "Best in bold, second underlined.",
         "Avg is the unweighted mean over the benchmarks" + (f" but {', '.join(outside)}." if outside else "."),
         f"Intervals: {study.report.bootstrap_samples} bootstrap samples of questions, each with all its seeds"

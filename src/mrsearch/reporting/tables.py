@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study
-from mrsearch.reporting import episode_table, method_tables, paper, scaling
+from mrsearch.reporting import cost_table, episode_table, method_tables, paper, scaling
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.html import to_html
 from mrsearch.reporting.layout import Mark, Table, to_csv, to_latex, to_markdown, write_text
@@ -27,7 +27,7 @@ def write_tables(study: Study, metrics: Path, out: Path) -> None:
         (method_tables.score_table(rows, "em", "main"), method_tables.score_rows(rows, "em")),
         (method_tables.score_table(rows, "f1", "f1"), method_tables.score_rows(rows, "f1")),
         (episode_table.episode_table(rows), episode_table.episode_rows(rows)),
-        (method_tables.cost_table(rows), method_tables.cost_rows(rows)),
+        (cost_table.cost_table(rows), cost_table.cost_rows(rows)),
     ]
     if not all(benchmark.average for benchmark in study.benchmarks.values()):
         written.append((method_tables.extra_table(rows), method_tables.extra_rows(rows)))
