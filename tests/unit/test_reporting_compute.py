@@ -25,6 +25,9 @@ def measured(small_study: Study, tmp_path: Path) -> Path:
     for method, settings in small_study.methods.items():
         for seed in small_study.seeds:
             timing(tmp_path / f"benchmarks/eval/tiny/{method}/seed{seed}.tsv", 1800)
+            path = tmp_path / f"eval/tiny/{method}/seed{seed}/run.json"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps({"parts": {"one.greedy": {"seconds": 900, "questions": 600 + 600 * seed}}}))
             if settings.train:
                 timing(tmp_path / f"benchmarks/models/tiny/{method}/seed{seed}.tsv", 9999)
                 held = {"threads": 3, "gpus": 4, "nodes": 2}
@@ -41,9 +44,9 @@ def measured(small_study: Study, tmp_path: Path) -> Path:
 def test_sums_by_hand(small_study: Study, measured: Path) -> None:
     write_compute(small_study, measured, measured / "tables")
     shown = (measured / "tables" / "compute.md").read_text()
-    assert "| MR-Search | 2.0 | 1.0 | 13.0 | 16.0 | 0.0333 | 0.50 |" in shown
-    assert "| Direct |  | 1.0 | 1.0 | 0 | 0.0333 | 0.50 |" in shown
-    assert "| models (1 job) |  |  | 0.0100 | 0 | 0.0167 | 0.50 |" in shown
+    assert "| MR-Search | 2.0 | 1.0 | 1.000 | 13.0 | 16.0 | 0.0333 | 0.50 |" in shown
+    assert "| Direct |  | 1.0 | 1.000 | 1.0 | 0 | 0.0333 | 0.50 |" in shown
+    assert "| models (1 job) |  |  |  | 0.0100 | 0 | 0.0167 | 0.50 |" in shown
     assert "0 of 17 jobs have no measurement" in shown
     with (measured / "tables" / "compute.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -56,7 +59,6 @@ def test_sums_by_hand(small_study: Study, measured: Path) -> None:
 
 def test_an_interrupted_evaluation_counts_what_its_parts_took(small_study: Study, measured: Path) -> None:
     path = measured / "eval/tiny/direct/seed0/run.json"
-    path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"parts": {"one.greedy": {"seconds": 3000}, "two.greedy": {"seconds": 600}}}))
     (first, second, *_) = [job for job in method_jobs(small_study, measured) if job.method == "direct"]
     assert (first.seconds, second.seconds) == (3600, 1800)
@@ -64,8 +66,9 @@ def test_an_interrupted_evaluation_counts_what_its_parts_took(small_study: Study
 
 def test_a_job_without_measurement_is_a_dash_and_is_counted(small_study: Study, measured: Path) -> None:
     (measured / "benchmarks/eval/tiny/direct/seed1.tsv").unlink()
+    (measured / "eval/tiny/direct/seed1/run.json").unlink()
     table = compute_table(small_study, list(method_jobs(small_study, measured)))
-    assert [cell.text for cell in table.blocks[0].rows[0]] == ["Direct", "", "–", "–", "–", "–", "0.50"]
+    assert [cell.text for cell in table.blocks[0].rows[0]] == ["Direct", "", "–", "–", "–", "–", "–", "0.50"]
     assert "1 of 14 jobs have no measurement." in table.notes
 
 

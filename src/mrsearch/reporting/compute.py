@@ -21,7 +21,10 @@ from mrsearch.reporting.layout import Block, Table, TableCell, to_csv, to_latex,
 HOUR = 3600.0
 SHARED_STAGES = {"data": "data", "corpus": "data", "index": "index", "models": "data", "report": "report"}
 """First part of a shared job's timing file, and the stage whose resources it took."""
-HEADER = ("Jobs", "Training (h)", "Evaluation (h)", "Core hours", "GPU hours", "CPU hours used", "Peak memory (GB)")
+HEADER = (
+    *("Jobs", "Training (h)", "Evaluation (h)", "Seconds per question"),
+    *("Core hours", "GPU hours", "CPU hours used", "Peak memory (GB)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ class Job:
     """CPU time of its processes."""
     peak_mb: float | None = None
     """Largest resident memory."""
+    answered: int | None = None
+    """Questions that an evaluation answered, each decoding counted."""
+    answering_seconds: float | None = None
+    """Wall time from an evaluation's first question to its last, its start left out."""
 
     @property
     def core_hours(self) -> float | None:
@@ -88,10 +95,12 @@ def method_jobs(study: Study, root: Path) -> Iterator[Job]:
                     yield Job("train", *names, run.get("timing", {}).get("seconds"), asked)
                 measured = read_timing(root / "benchmarks" / "eval" / place.with_name(f"{place.name}.tsv"))
                 parts = _read_json(root / "eval" / place / "run.json").get("parts", {})
-                seconds = [measured.get("s"), sum(part["seconds"] for part in parts.values()) if parts else None]
+                answering = sum(part["seconds"] for part in parts.values()) if parts else None
+                answered = sum(part.get("questions", 0) for part in parts.values()) if parts else None
+                seconds = [measured.get("s"), answering]
                 wall = max((value for value in seconds if value is not None), default=None)
                 cpu, peak = measured.get("cpu_time"), measured.get("max_rss")
-                yield Job("evaluate", *names, wall, study.resources.evaluate, cpu, peak)
+                yield Job("evaluate", *names, wall, study.resources.evaluate, cpu, peak, answered, answering)
 
 
 def shared_jobs(study: Study, folder: Path) -> Iterator[Job]:
@@ -146,6 +155,7 @@ def compute_table(study: Study, jobs: list[Job]) -> Table:
     notes = [
         f"Sums over {len(study.seeds)} seed{'s' * (len(study.seeds) > 1)}. Core and GPU hours: wall time times what "
         "the job held, used or not. A policy's training stands in the row of the method that trained it.",
+        "Seconds per question: wall time of an evaluation over its questions, which are answered many at a time.",
         "CPU hours used: measured by Snakemake; not for trainings, which are jobs of their own. "
         "A job that was interrupted counts its last attempt, a training all steps that were kept.",
         "The retrieval server is not counted.",
@@ -165,12 +175,23 @@ def _cells(label: str, jobs: list[Job], shared: bool = False) -> list[TableCell]
     peaks = [job.peak_mb for job in jobs if job.peak_mb is not None]
     shown = [
         *(["", ""] if shared and not (training or evaluation) else by_stage),
+        _per_question(evaluation),
         _total([job.core_hours for job in jobs]),
         _total([job.gpu_hours for job in jobs]),
         _total(used),
         f"{max(peaks) / 1000:.2f}" if peaks else "–",
     ]
     return [TableCell(label), *map(TableCell, shown)]
+
+
+def _per_question(evaluation: list[Job]) -> str:
+    """Seconds per question of these evaluations; nothing where there is none, a dash where one was not measured."""
+    if not evaluation:
+        return ""
+    if any(not job.answered or job.answering_seconds is None for job in evaluation):
+        return "–"
+    seconds = sum(job.answering_seconds or 0.0 for job in evaluation)
+    return f"{seconds / sum(job.answered or 0 for job in evaluation):.3f}"
 
 
 def _total(values: list[float | None]) -> str:
@@ -190,6 +211,7 @@ def _row(job: Job) -> dict[str, Any]:
     row |= {"job": job.name, "seconds": job.seconds, "nodes": held.nodes, "cores": held.threads, "gpus": held.gpus}
     row |= {"core_hours": job.core_hours, "gpu_hours": job.gpu_hours}
     row |= {"cpu_seconds": job.cpu_seconds, "peak_mb": job.peak_mb}
+    row |= {"questions": job.answered, "answering_seconds": job.answering_seconds}
     return {key: "" if value is None else value for key, value in row.items()}
 
 
