@@ -128,8 +128,12 @@ def trained_files(name):
 
 def data_files():
     """Questions and passages, and what published training questions share with the benchmarks."""
-    overlap = [LAYOUT.root / "data" / "overlap.json"] if STUDY.data.kind == "hub" and TRAINED else []
-    return [*question_files(), LAYOUT.corpus, *overlap]
+    return [*question_files(), LAYOUT.corpus, *overlap_files()]
+
+
+def overlap_files():
+    """What a published training set shares with the benchmarks; the other sources have no question in both."""
+    return [LAYOUT.root / "data" / "overlap.json"] if STUDY.data.kind == "hub" and TRAINED else []
 
 
 def record_files(wildcards=None):
@@ -149,13 +153,13 @@ def start_folder(wildcards):
 
 
 def report_files(wildcards=None):
-    """Tables, figures and the viewer."""
+    """Tables, figures, the viewer, and the questions that training shares with the benchmarks."""
     tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in [*TABLES, "compute"] for kind in TABLE_KINDS]
     figures = [
         LAYOUT.root / "figures" / f"{name}.{kind}" for name in [*FIGURES, *MEASURED_FIGURES] for kind in FIGURE_KINDS
     ]
     retrieval = [LAYOUT.retrieval_report(kind) for kind in ("csv", "md") if STUDY.retrieval.compared]
-    return [*tables, *figures, *retrieval, LAYOUT.root / "viewer"]
+    return [*tables, *figures, *retrieval, LAYOUT.root / "viewer", *overlap_files()]
 
 
 def scratch_folder(wildcards):

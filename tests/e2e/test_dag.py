@@ -58,7 +58,7 @@ def test_the_real_texts_dag_starts_one_retriever_and_trains_nothing(dry_run: Run
 def test_the_papers_dag_is_drawn_whole(dry_run: Run) -> None:
     planned = jobs(dry_run("study=paper", snakefile="workflow/Snakefile"))
     assert (planned["download_model"], planned["train"], planned["evaluate"]) == (2, 6, 20)
-    assert (planned["download_registered"], planned["questions"]) == (11, 9)
+    assert (planned["download_registered"], planned["questions"], planned["overlap"]) == (11, 9, 1)
 
 
 def test_the_dag_is_written_as_a_graph(root: Path, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from .conftest import Project
 
 pytestmark = pytest.mark.e2e
 STUDY = "study=tests/e2e/tiny.yaml"
-TABLES = ("main", "f1", "episodes", "cost", "extra", "compute")
+TABLES = ("main", "f1", "episodes", "cost", "extra", "scaling", "compute")
 REPORT = {"metrics", "tables", "compute", "figures", "viewer"}
-FIGURES = ("improvement", "episodes", "changes", "pareto", "training", "retrieval")
+FIGURES = ("improvement", "episodes", "changes", "pareto", "training", "scaling", "retrieval")
 
 
 def place(name: str) -> list[str]:
