@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,15 @@ def test_all_problems_come_in_one_list(root: Path, tmp_path: Path, monkeypatch: 
 def test_an_unfinished_site_file_is_part_of_the_list(root: Path, tmp_path: Path) -> None:
     found = problems(root, run(tmp_path, scheduler="slurm", site=str(root / "config" / "site.yaml")))
     assert any("account: Field required" in line for line in found)
+
+
+def test_the_command_lists_the_problems_and_fails(root: Path) -> None:
+    command = [sys.executable, "-m", "mrsearch.cli", "preflight", "demo", "--scheduler", "slurm"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 2
+    problems = done.stdout.splitlines()
+    assert "- config/site.yaml: account: Field required" in problems
+    assert f"{len(problems)} problems would stop study demo" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_named(root: Path) -> None:

@@ -18,8 +18,8 @@ def check(
     """List every problem that can be seen before a run: disk, memory, GPUs, versions, W&B, ports, permissions, site."""
     import json
 
-    from mrsearch.preflight.checks import preflight
     from mrsearch.config import load_run, load_study
+    from mrsearch.preflight.checks import preflight
 
     keys = {"study": name, "scheduler": scheduler, "site": site}
     loaded = load_run(json.loads(run) if run else keys)
