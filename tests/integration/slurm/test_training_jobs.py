@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,15 +69,19 @@ def waiting(inputs: Inputs, slurm: TestCluster, tmp_path_factory: pytest.TempPat
     keys = {"partition": "limited", "signal_seconds": 40}
     limited = inputs.training(tmp_path_factory.mktemp("time limit") / "a place", "--runtime", "2", **keys)
     losing = inputs.training(tmp_path_factory.mktemp("lost node") / "a place", partition="losing")
-    launchers = [limited.launch(), losing.launch()]
-    limited.reach(15, launchers[0])
-    limited.suspend()
-    losing.reach(15, launchers[1])
+    with ThreadPoolExecutor() as pool:
+        launchers = list(pool.map(begin_and_suspend, (limited, losing)))
     node = slurm.call("squeue", "-h", "-j", losing.job_id, "-o", "%N")
     slurm.stop_node(node)
-    losing.suspend()
     (trainer,) = losing.trainers()
     return Waiting(limited, launchers[0], losing, launchers[1], node, trainer)
+
+
+def begin_and_suspend(training: Training) -> subprocess.Popen[str]:
+    """Its launcher, once the trainer stands still after a few checkpoints."""
+    launcher = training.begin()
+    training.suspend()
+    return launcher
 
 
 @pytest.fixture
