@@ -121,7 +121,7 @@ def test_warnings_never_end_a_training_and_stop_waits_for_its_patience():
     stopping.verdict(stopping.look(ill))
     stopping.verdict(stopping.look(ROW))
     stopping.verdict(stopping.look(ill))
-    with pytest.raises(Unhealthy, match="entropy_collapsed for 2 steps: entropy \\(0\\) is below 0.02"):
+    with pytest.raises(Unhealthy, match=r"entropy_collapsed for 2 steps: entropy \(0\) is below 0.02"):
         stopping.verdict(stopping.look(ill))
 
 

@@ -17,12 +17,13 @@ from mrsearch.agent.scoring import rewards
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, read_study
 from mrsearch.policy.tokenizer import load_tokenizer
+from mrsearch.retrieval.client import HttpEngine
 from mrsearch.retrieval.engine import OpenEngine, open_engine
 from mrsearch.training.verl.policy import ServerPolicy
 from mrsearch.training.verl.rows import FACTS, loop_rows
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shared:
     """What all meta-episodes of one process share: the words, and the client with its connections."""
 
@@ -30,6 +31,13 @@ class Shared:
     spec: AgentSpec
     dialogue: Dialogue
     engine: OpenEngine
+    retries_told: int = 0
+
+    def new_retries(self) -> int:
+        """Tries again of the client since this was asked before."""
+        total = self.engine.counts.retries if isinstance(self.engine, HttpEngine) else 0
+        new, self.retries_told = total - self.retries_told, total
+        return new
 
 
 @lru_cache(maxsize=2)
@@ -85,10 +93,13 @@ class MetaEpisodeLoop(AgentLoopBase):
                 f"the first prompt of question {question.id!r} has {meta.prompt_length} tokens, more than "
                 f"training.verl.prompt_tokens ({longest}): raise it"
             )
-        return outputs(meta, everything.study, everything.spec.episodes, policy.versions)
+        versions, retries = policy.versions, everything.new_retries()
+        return outputs(meta, everything.study, everything.spec.episodes, versions, retries)
 
 
-def outputs(meta: MetaEpisode, study: Study, episodes: int, versions: dict[str, Any]) -> list[AgentLoopOutput]:
+def outputs(
+    meta: MetaEpisode, study: Study, episodes: int, versions: dict[str, Any], retries: int = 0
+) -> list[AgentLoopOutput]:
     """A meta-episode's rows as verl takes them; the reward of each is that of the last episode."""
     scores = rewards(meta, study.protocol.scoring)
     answered = [score for episode, score in zip(meta.episodes, scores, strict=True) if episode.answer is not None]
@@ -106,5 +117,5 @@ def outputs(meta: MetaEpisode, study: Study, episodes: int, versions: dict[str, 
             metrics=AgentLoopMetrics(),
             extra_fields={**versions, FACTS: row.facts, "reward_extra_info": dict(validation)},
         )
-        for row in loop_rows(meta, study.protocol.scoring)
+        for row in loop_rows(meta, study.protocol.scoring, retries)
     ]

@@ -36,6 +36,8 @@ class Facts:
     """Sum of the sampled log-probabilities of the whole meta-episode."""
     stop: str
     """Why the meta-episode ended."""
+    search_retries: int = 0
+    """Tries again of the process's retriever client since the meta-episode before this one ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class LoopRow:
     """`Facts` as a mapping."""
 
 
-def loop_rows(meta: MetaEpisode, scoring: Score) -> list[LoopRow]:
+def loop_rows(meta: MetaEpisode, scoring: Score, search_retries: int = 0) -> list[LoopRow]:
     """The rows of a meta-episode: one for context `full`, one per episode for `previous`; none where nothing was
     generated."""
     sequences = [sequence for sequence in training_sequences(meta) if any(sequence.loss_mask)]
@@ -72,6 +74,7 @@ def loop_rows(meta: MetaEpisode, scoring: Score) -> list[LoopRow]:
             length=len(meta.token_ids),
             logprob=sum(meta.logprobs),
             stop=meta.stop.value,
+            search_retries=search_retries,
         )
         rows.append(
             LoopRow(

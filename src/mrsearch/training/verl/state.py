@@ -48,6 +48,10 @@ class RunFolder:
         """The trainer's counters at a checkpoint."""
         return self.checkpoint(step) / "counters.json"
 
+    def row(self, step: int) -> Path:
+        """The training log's row of the step that a checkpoint ends with."""
+        return self.checkpoint(step) / "row.json"
+
     def probe(self, step: int) -> Path:
         """Log-probabilities of the policy that a checkpoint holds, on a few sequences."""
         return self.checkpoint(step) / "probe.json"

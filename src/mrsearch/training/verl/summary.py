@@ -29,6 +29,7 @@ def summary(rows: Sequence[Row], facts: Sequence[dict[str, Any]], episodes: int)
         "turns": turns / count,
         "invalid_actions": sum(fact["invalid_actions"] for fact in metas) / max(1, turns),
         "search_failures": sum(fact["search_failures"] for fact in metas),
+        "search_retries": sum(fact["search_retries"] for fact in metas),
         "truncated": sum(fact["stop"] == "context_limit" for fact in metas) / count,
         "generated_tokens": generated / count,
         "length": sum(fact["length"] for fact in metas) / count,

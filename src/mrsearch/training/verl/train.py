@@ -25,6 +25,8 @@ CPU_ENVIRONMENT = {
     "VERL_PLATFORM": "cpu",
     "GLOO_SOCKET_IFNAME": "lo",
     "OMP_NUM_THREADS": "1",
+    # As many idle workers as logical cores would start at once, each for nothing.
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 

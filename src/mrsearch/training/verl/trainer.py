@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class EpisodeTrainer(PPOTrainerSync):
         self.counters = {"tokens": 0, "searches": 0, "search_failures": 0}
         self._alarms: dict[str, str] = {}
         self._row: dict[str, Any] = {}
-        self._saved, self._missing = -1, 0
+        self._metrics: dict[str, Any] = {}
+        self._saved, self._missing, self._began = -1, 0, 0.0
         self._batch: Any = None
         self.logger: Any = None
         with open_dict(config):
@@ -66,13 +68,21 @@ class EpisodeTrainer(PPOTrainerSync):
         title = f"{own.model}/{own.method}/seed{own.seed}"
         steps = StepLog(self.folder.root, title, self.training.steps)
         steps.resume_at(done)
+        self._replace_row(steps, done)
         described = self.study.model_dump(mode="json")
         tracker = Tracker.start(self.study.name, own.model, own.method, own.seed, described, self.folder.root)
         self.logger = Recorder(self.logger, steps, tracker)
 
+    def _replace_row(self, steps: StepLog, done: int) -> None:
+        """An interruption between a checkpoint and its log line would leave a gap in the log."""
+        row = read_json(self.folder.row(done))
+        if row is not None and done - 1 not in {row["step"] for row in steps.rows()}:
+            steps.add(row)
+
     def on_step_begin(self) -> None:
         """The last step's metrics are written: if they were bad enough, end here."""
         self.monitor.verdict(self._alarms)
+        self._began = time.perf_counter()
         super().on_step_begin()
 
     def on_step_end(self) -> None:
@@ -169,6 +179,7 @@ class EpisodeTrainer(PPOTrainerSync):
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
         batch = super()._update_actor(batch, metrics)
+        self._metrics = metrics
         norm = float(metrics.get("actor/grad_norm", math.nan))
         if not math.isfinite(norm):
             raise FloatingPointError(
@@ -203,10 +214,14 @@ class EpisodeTrainer(PPOTrainerSync):
         folder = self.folder.checkpoint(self.global_steps)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder.counters(self.global_steps), self.counters)
+        row = {"step": self.global_steps - 1, **self._row, "total_tokens": self.counters["tokens"]}
+        write_json(self.folder.row(self.global_steps), row | translated(self._metrics) | {"seconds": self._elapsed()})
         if self._batch is not None:
             found = probe.take(self.actor_rollout_wg, self._batch, self.config)
             self.folder.probe(self.global_steps).write_text(json.dumps(found))
         super()._save_checkpoint()
         self._saved = self.global_steps
-        keep_best = self.training.verl.keep_best
-        self.folder.prune(self.training.checkpoints_kept, keep_best)
+        self.folder.prune(self.training.checkpoints_kept, self.training.verl.keep_best)
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._began
