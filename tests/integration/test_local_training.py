@@ -206,3 +206,18 @@ def test_too_few_questions_are_named(shared, warm, tmp_path):
     assert process.returncode != 0
     assert "training.questions_per_step (300) is larger than the training set (200 questions)" in errors
     assert not (tmp_path / "model").exists()
+
+
+def test_r1_without_search_and_rejection_sampling_train(shared, tmp_path):
+    """Two rivals that differ from Search-R1 in one key each: the procedure, or the estimator."""
+    methods = {
+        "methods.r1": {"procedure": "cot", "train": {"algorithm": "grpo"}},
+        "methods.rejection": {"train": {"algorithm": "rejection"}},
+    }
+    for method in ("r1", "rejection"):
+        train(shared, tmp_path / method, method, shared / "base", OVERRIDES | methods)
+        logged = rows(tmp_path / method)
+        assert [row["step"] for row in logged] == [0, 1, 2, 3, 4]
+        assert all(row["generated_tokens"] > 0 for row in logged)
+        if method == "r1":
+            assert {(row["searches"], row["turns"]) for row in logged} == {(0, 1)}

@@ -78,7 +78,7 @@ def test_agrees_with_brute_force(data):
 def test_batches_of_groups_are_independent():
     torch.manual_seed(0)
     rewards, exists = torch.rand(7, 5, 3), torch.rand(7, 5, 3) > 0.2
-    for algorithm in ("mr_search", "grpo", "rloo", "mt_grpo"):
+    for algorithm in ("mr_search", "grpo", "rloo", "mt_grpo", "rejection"):
         whole = advantages(algorithm, rewards, exists)
         single = torch.stack([advantages(algorithm, rewards[q], exists[q]) for q in range(7)])
         torch.testing.assert_close(whole, single, rtol=0, atol=1e-6)
@@ -111,6 +111,12 @@ def test_mt_grpo_standardises_each_episode():
     torch.testing.assert_close(advantages("mt_grpo", rewards, everywhere(rewards), gamma=0.0), column)
 
 
+def test_rejection_imitates_what_ended_right():
+    rewards = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    exists = torch.tensor([[True, True], [True, True], [True, False]])
+    assert advantages("rejection", rewards, exists).tolist() == [[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+
+
 def test_reinforce_pp_is_standardised_over_the_whole_batch():
     torch.manual_seed(1)
     rewards, exists = torch.rand(4, 5, 3), torch.rand(4, 5, 3) > 0.3
@@ -128,4 +134,4 @@ def test_shapes_and_names_are_checked():
         leave_one_out(torch.zeros(2, 3), torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"'ppo' has no advantage estimator here: known are .*mr_search"):
         advantages("ppo", torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool))
-    assert set(ESTIMATORS) == {"mr_search", "mt_grpo", "grpo", "rloo", "reinforce_pp"}
+    assert set(ESTIMATORS) == {"mr_search", "mt_grpo", "grpo", "rloo", "reinforce_pp", "rejection"}

@@ -27,8 +27,9 @@ async def answer_once(question: Question, agent: Agent, request: Request) -> Met
 
     rag searches once with the question and puts the passages into the prompt; the first turn keeps the hits, while
     `observation` stays empty because nothing follows the generation. Where that search fails, no episode exists and the
-    stop reason is `search_failed`. A generation without an answer spends the only turn: `turn_limit`. Independent
-    episodes are parallel samples: majority vote over their answers is self-consistency, the best of them pass@k.
+    stop reason is `search_failed`. A generation without an answer, one that asks for a search included, is an invalid
+    action and spends the only turn: `turn_limit`. Independent episodes are parallel samples: the vote over their
+    answers is self-consistency, the best of them pass@k.
     """
     hits: list[Hit] = []
     information = ""
@@ -46,6 +47,7 @@ async def answer_once(question: Question, agent: Agent, request: Request) -> Met
         if turn.action is ActionKind.answer:
             transcript.meta.episodes[-1].answer = turn.content
             return StopReason.answered
+        turn.action, turn.content = ActionKind.invalid, ""
         return StopReason.context_limit if transcript.room == 0 else StopReason.turn_limit
 
     return await run_episodes(transcript, play)

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from mrsearch.config.base import Model, Name
 from mrsearch.config.verl import VerlTraining
 
-Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_pp", "ppo"]
+Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_pp", "rejection", "ppo"]
 
 
 class WarmStart(Model):

@@ -62,6 +62,18 @@ def rloo(rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask
     return _present(leave_one_out(last_G1, any_G1).expand_as(rewards_GN), exists_GN)
 
 
+def rejection(
+    rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None
+) -> Tensor:
+    """Each member's last reward, given to all its episodes and compared with nothing; [..., G, N].
+
+    With rewards of 0 and 1, what ended right is imitated and the rest left alone: rejection sampling, drawn anew in
+    every step (RAFT, arXiv 2304.06767).
+    """
+    last_G1, _ = _last(rewards_GN, exists_GN)
+    return _present(last_G1.expand_as(rewards_GN), exists_GN)
+
+
 def reinforce_pp(
     rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None
 ) -> Tensor:
@@ -82,6 +94,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "grpo": grpo,
     "rloo": rloo,
     "reinforce_pp": reinforce_pp,
+    "rejection": rejection,
 }
 
 

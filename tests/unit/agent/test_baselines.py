@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mrsearch.agent.ports import SearchError
-from mrsearch.agent.records import StopReason, read_records, write_records
+from mrsearch.agent.records import ActionKind, StopReason, read_records, write_records
 from mrsearch.agent.spec import AgentSpec
+from mrsearch.evaluation.scores import score_record
 
 ANSWER = "<answer> Bla </answer>"
 
@@ -60,6 +61,14 @@ def test_the_context_limit_holds_for_one_generation_too(stage):
     full = stage.having(context_tokens=len(prompt), turn_tokens=1)
     meta = full.play(full.policy([]), procedure="direct")
     assert (meta.token_ids, meta.episodes, meta.stop) == (prompt, [], StopReason.context_limit)
+
+
+@pytest.mark.parametrize("procedure", ["direct", "cot", "rag"])
+def test_one_generation_cannot_search(stage, procedure):
+    meta = stage.play(stage.policy(["<search> Gadurin </search>"]), procedure=procedure)
+    turn = meta.episodes[0].turns[0]
+    assert (turn.action, turn.content, meta.stop) == (ActionKind.invalid, "", StopReason.turn_limit)
+    assert score_record(meta)["searches"] == [float(len(stage.engine.queries))] == [float(procedure == "rag")]
 
 
 def test_a_spec_resolves_what_the_study_says(small_study):
