@@ -1,8 +1,10 @@
 """Every recipe of the paper composes with the installed verl and passes verl's own checks."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mrsearch.config import Run, load_study
 from mrsearch.training.verl import advantage, recipe
@@ -89,6 +91,20 @@ def test_variants_reach_the_trainer(shared):
     assert own["ppo"].algorithm.adv_estimator == "gae"
     assert own["mt_grpo"].algorithm.adv_estimator == "mrsearch_mt_grpo"
     assert own["step_level"].mr_search.episodes == 6
+
+
+def test_the_whole_configuration_is_printed_from_the_environment_without_verl():
+    command = [str(ROOT / ".venv" / "bin" / "mrsearch"), "train", "--print-config", "--study", "paper"]
+    command += ["--model", "qwen2.5-7b", "--method", "mr_search", "--seed", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    printed = yaml.safe_load(done.stdout)
+    assert printed["mr_search"]["seed"] == printed["actor_rollout_ref"]["rollout"]["seed"] == 4
+    assert {"data", "algorithm", "actor_rollout_ref", "critic", "trainer", "transfer_queue"} <= set(printed)
+    wrong = subprocess.run(
+        [*command[:-4], "--method", "direct", "--seed", "0"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert wrong.returncode == 2
+    assert "methods.direct is not trained by verl" in wrong.stderr
 
 
 def test_a_key_that_verl_does_not_have_is_refused(shared):
