@@ -79,7 +79,7 @@ def test_training_on_a_folder_of_benchmarks_is_refused(root: Path) -> None:
 
 
 def test_an_unknown_study_names_the_known_ones(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'dmo'.*demo, paper, real-smoke"):
+    with pytest.raises(ConfigError, match=r"'dmo'.*demo, demo-verl, paper, real-smoke"):
         load(root, "dmo")
 
 

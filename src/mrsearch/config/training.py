@@ -102,6 +102,17 @@ class PolicyTraining(Model):
             )
         return self
 
+    @model_validator(mode="after")
+    def _best_is_kept(self) -> PolicyTraining:
+        own = self.verl
+        judged = self.backend == "verl" and own.keep_best and own.validation_questions > 0
+        if judged and own.validate_every % self.checkpoint_every:
+            raise ValueError(
+                f"verl.validate_every ({own.validate_every}) must be a multiple of checkpoint_every "
+                f"({self.checkpoint_every}), so that the best checkpoint can be kept; or set verl.keep_best: false"
+            )
+        return self
+
 
 class Train(Model):
     """What one trained method trains, and from where."""
