@@ -19,7 +19,8 @@ AXES = (("episodes", "Episodes"), ("generated_tokens", "Generated tokens"))
 
 
 def scaling_curves(rows: Metrics, out: Path) -> None:
-    """Draw mean EM against episodes (left) and against generated tokens (right), a row per model and decoding.
+    """Draw mean EM against episodes (left) and against generated tokens (right, each tick twice the one before), a row
+    per model and decoding.
 
     A method that stops early is one point, at the episodes and tokens that it took on average.
     """
@@ -38,7 +39,7 @@ def scaling_curves(rows: Metrics, out: Path) -> None:
         for axes, (key, name) in zip(row, AXES, strict=True):
             _panel(rows, axes, chosen, key, looks)
             axes.set_xlabel(name)
-            axes.set_xlim(left=0)
+            _scale(axes, key)
         row[0].set_ylabel("Mean EM (%)")
         if len(places) > 1:
             row[0].set_title(f"{model}, {decoding}")
@@ -63,6 +64,17 @@ def _data(rows: Metrics) -> pd.DataFrame:
                     row |= {"generated_tokens": point.generated_tokens, "searches": point.searches}
                     listed.append({**row, "em": point.em.value, "low": point.em.low, "high": point.em.high})
     return pd.DataFrame(listed)
+
+
+def _scale(axes: Axes, key: str) -> None:
+    """Episodes from 0; tokens by doublings, since parallel samples cost many times what a sequence costs."""
+    if key == "episodes":
+        axes.set_xlim(left=0)
+        return
+    from matplotlib.ticker import ScalarFormatter
+
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
 
 
 def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, key: str, looks: dict[str, dict[str, Any]]) -> None:
