@@ -11,12 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from chromium import browser
+
+from mrsearch.config import Run, Study, load_study
+from mrsearch.config.layout import Layout
+
+__all__ = ["Project", "browser", "layout_of", "place", "project", "ran"]
 
 BIN = Path(sys.executable).parent
 PATIENCE_SECONDS = 840
 SHOWN = 4000
 """Characters of the output that a failure shows."""
-PARTS = ("Snakefile", "config", "rules", "profile", "workflow", "envs", "tests")
+PARTS = ("Snakefile", "Makefile", "pyproject.toml", "config", "rules", "profile", "workflow", "envs", "tests")
 
 
 class Project:
@@ -73,3 +79,22 @@ def project(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     if (root.parent / "shared").is_dir():
         (home / "shared").symlink_to(root.parent / "shared")
     return Project(copy)
+
+
+def place(name: str) -> list[str]:
+    """`--config` of the very small study with its results in a folder of the project."""
+    return ["study=tests/e2e/tiny.yaml", f"paths={{results: {name}}}"]
+
+
+def layout_of(project: Project, name: str) -> tuple[Study, Layout]:
+    """The study and where its files lie."""
+    run = Run.model_validate({"study": "tests/e2e/tiny.yaml", "paths": {"results": str(project.folder / name)}})
+    study = load_study(run, project.folder)
+    return study, Layout(run, study)
+
+
+@pytest.fixture(scope="session")
+def ran(project: Project) -> Project:
+    """The project after one run of the study."""
+    project.snakemake(config=place("results"))
+    return project

@@ -61,6 +61,11 @@ def test_the_papers_dag_is_drawn_whole(dry_run: Run) -> None:
     assert (planned["download_registered"], planned["questions"], planned["overlap"]) == (11, 9, 1)
 
 
+def test_the_scaling_studys_dag_trains_its_policies_once(dry_run: Run) -> None:
+    planned = jobs(dry_run("study=scaling"))
+    assert planned["train"] < planned["evaluate"]
+
+
 def test_the_dag_is_written_as_a_graph(root: Path, tmp_path: Path) -> None:
     config = ["study=demo", f"paths={{results: {tmp_path}/results, resources: {tmp_path}/resources}}"]
     command = [BIN / "snakemake", "--dag", "--config", *config]

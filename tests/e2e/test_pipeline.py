@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
+import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
+from chromium import offline_page
 
 from mrsearch.agent.records import read_records
-from mrsearch.config import Run, Study, load_study
-from mrsearch.config.layout import Layout
 
-from .conftest import Project
+from .conftest import Project, layout_of, place
 
 pytestmark = pytest.mark.e2e
-STUDY = "study=tests/e2e/tiny.yaml"
 TABLES = ("main", "f1", "episodes", "cost", "extra", "scaling", "compute")
 REPORT = {"metrics", "tables", "compute", "figures", "viewer"}
 FIGURES = ("improvement", "episodes", "changes", "pareto", "training", "scaling", "retrieval")
-
-
-def place(name: str) -> list[str]:
-    return [STUDY, f"paths={{results: {name}}}"]
-
-
-def layout_of(project: Project, name: str) -> tuple[Study, Layout]:
-    run = Run.model_validate({"study": "tests/e2e/tiny.yaml", "paths": {"results": str(project.folder / name)}})
-    study = load_study(run, project.folder)
-    return study, Layout(run, study)
-
-
-@pytest.fixture(scope="module")
-def ran(project: Project) -> Project:
-    """The project after one run of the study."""
-    project.snakemake(config=place("results"))
-    return project
 
 
 def test_every_declared_file_is_there(ran: Project) -> None:
@@ -115,13 +96,27 @@ def test_the_report_is_one_page_with_tables_and_figures(ran: Project) -> None:
         assert shown in page
 
 
-def test_the_main_table_can_be_printed(ran: Project) -> None:
-    _, layout = layout_of(ran, "results")
-    command = [Path(sys.executable).parent / "mrsearch", "report", "show", "--study", layout.study]
-    done = subprocess.run(
-        [*command, "--metrics", layout.root / "metrics.parquet"], capture_output=True, text=True, check=True
-    )
-    assert "MR-Search" in done.stdout
+def test_the_report_and_its_viewer_open_offline(ran: Project, browser: Any) -> None:
+    """Without network: the graph of rules, run times, a table, a caption, a figure, and the link to the viewer."""
+    root = layout_of(ran, "results")[1].root
+    ran.snakemake("--report", str(root / "report.html"), config=place("results"))
+    page = offline_page(browser, (root / "report.html").as_uri())
+    page.get_by_text("Workflow", exact=True).click()
+    page.wait_for_selector("canvas")
+    assert {"corpus", "train", "evaluate", "tables"} <= set(re.findall(r'"rule": "(\w+)", "fx"', page.content()))
+    page.get_by_role("link", name="viewer").click()
+    page.wait_for_selector(".row")
+    page.go_back()
+    page.get_by_text("Statistics", exact=True).click()
+    page.wait_for_selector("canvas >> nth=1")
+    page.get_by_text("Tables", exact=True).click()
+    row = page.locator("tr", has=page.get_by_text("EM", exact=True))
+    row.locator("a").first.click()
+    assert page.frame_locator("iframe").get_by_text("MR-Search").first.inner_text() == "MR-Search"
+    row.locator("a").nth(1).click()
+    page.wait_for_selector("text=point at a cell for its interval")
+    assert page.problems == []
+    page.context.close()
 
 
 def test_equal_seeds_give_equal_bytes(ran: Project) -> None:

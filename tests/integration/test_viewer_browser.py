@@ -17,7 +17,7 @@ from mrsearch.agent.ports import Hit, Passage
 from mrsearch.agent.records import ActionKind, Episode, StopReason, Turn, read_records, write_records
 from mrsearch.config import Study
 from mrsearch.evaluation.scores import score_record
-from mrsearch.reporting.viewer import write_viewer
+from mrsearch.reporting.viewer import Source, write_viewer
 
 pytestmark = pytest.mark.integration
 HOSTILE = [
@@ -54,7 +54,7 @@ def viewer(
             record.episodes[0] = Episode([search, answer], text, StopReason.answered)
             record.tags["scores"] = score_record(record)
         write_records(path, records)
-    write_viewer(small_study, folder, made / "viewer", make_groups(small_study, made / "models"))
+    write_viewer([Source(small_study, folder, make_groups(small_study, made / "models"))], made / "viewer")
     return made / "viewer"
 
 
@@ -177,6 +177,26 @@ def test_a_trainings_group_with_its_advantages(browser: Any, viewer: Path):
     leave(again)
 
 
+def test_two_studies_in_one_page(browser: Any, small_study: Study, make_records: Callable[..., Path], tmp_path: Path):
+    raw = small_study.model_dump() | {"name": "other", "seeds": [5]}
+    raw["protocol"]["prompts"]["reflection"] = "look again"
+    studies = [small_study, Study.model_validate(raw)]
+    sources = [Source(study, make_records(study, tmp_path / study.name, 2)) for study in studies]
+    write_viewer(sources, tmp_path / "viewer")
+    page = visit(browser, tmp_path.joinpath("viewer", "index.html").as_uri() + "#method=mr_search")
+    assert page.inner_text("#counts") == "36 of 144 meta-episodes"
+    page.select_option("#filter-study", "other")
+    page.wait_for_selector("#counts:text-matches('^12 of')")
+    page.wait_for_selector(".reflection:has-text('look again')")
+    assert "record=other%2Ftiny%2Fmr_search" in page.url
+    assert page.inner_text(".pane .facts >> nth=0").startswith("other · MR-Search")
+    assert page.title() == "small, other: meta-episodes"
+    assert page.problems == []
+    page.context.close()
+    with pytest.raises(ValueError, match="studies small, small: two have the same name"):
+        write_viewer([sources[0]] * 2, tmp_path / "viewer")
+
+
 def test_permanent_links_and_keys(browser: Any, viewer: Path):
     address = viewer.joinpath("index.html").as_uri()
     page = visit(browser, address)
@@ -200,7 +220,7 @@ def test_permanent_links_and_keys(browser: Any, viewer: Path):
     again.wait_for_selector(".row.selected[aria-posinset='2']")
     assert again.inner_text(".pane .facts >> nth=0") == heading
     leave(again)
-    record = quote("tiny/mr_search/1/sampled/extra/extra-4", safe="")
+    record = quote("small/tiny/mr_search/1/sampled/extra/extra-4", safe="")
     named = visit(browser, f"{address}#record={record}&method=direct")
     named.wait_for_selector(".pane")
     assert "extra-4" in named.inner_text(".pane .facts >> nth=0")
@@ -232,7 +252,7 @@ def test_twenty_thousand_records_stay_smooth(
 ):
     """48 files of 417 records: few rows in the page, and no action that takes long."""
     folder = make_records(small_study, tmp_path / "eval", 417)
-    write_viewer(small_study, folder, tmp_path / "viewer", max_records=20_016)
+    write_viewer([Source(small_study, folder)], tmp_path / "viewer", max_records=20_016)
     began = time.monotonic()
     page = visit(browser, tmp_path.joinpath("viewer", "index.html").as_uri())
     assert time.monotonic() - began < 10

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from mrsearch.agent.ports import Hit, Passage
 from mrsearch.agent.records import ActionKind, Turn, read_records, write_records
-from mrsearch.config import Study
-from mrsearch.reporting.viewer import write_viewer
+from mrsearch.cli import app
+from mrsearch.config import Study, write_study
+from mrsearch.reporting.viewer import Source, write_viewer
 
 MARKUP = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc")
 """Ways to turn text into markup or code."""
@@ -31,7 +33,7 @@ def load(path: Path) -> Any:
 
 
 def test_every_record_is_there(small_study: Study, records: Path, tmp_path: Path):
-    write_viewer(small_study, records, tmp_path / "viewer")
+    write_viewer([Source(small_study, records)], tmp_path / "viewer")
     index = load(tmp_path / "viewer" / "data" / "index.js")
     expected = 4 * 2 * 2 * 3 * 6
     assert index["total"] == expected
@@ -50,7 +52,7 @@ def test_every_record_is_there(small_study: Study, records: Path, tmp_path: Path
 
 def test_the_same_records_give_the_same_bytes(small_study: Study, records: Path, tmp_path: Path):
     for name in ("a", "b"):
-        write_viewer(small_study, records, tmp_path / name)
+        write_viewer([Source(small_study, records)], tmp_path / name)
     files = {path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()}
     assert files == {path.relative_to(tmp_path / "b") for path in (tmp_path / "b").rglob("*") if path.is_file()}
     for name in files:
@@ -58,7 +60,7 @@ def test_the_same_records_give_the_same_bytes(small_study: Study, records: Path,
 
 
 def test_large_studies_keep_the_same_questions_for_every_method(small_study: Study, records: Path, tmp_path: Path):
-    write_viewer(small_study, records, tmp_path / "viewer", max_records=100)
+    write_viewer([Source(small_study, records)], tmp_path / "viewer", max_records=100)
     index = load(tmp_path / "viewer" / "data" / "index.js")
     columns = index["columns"]
     assert len(columns["method"]) == 96 < index["total"]
@@ -78,7 +80,7 @@ def test_passages_are_kept_once_and_golds_are_found(small_study: Study, records:
         count = len(record.episodes[0].turns)
         record.tags["scores"]["turns"][0] = count
     write_records(path, changed)
-    write_viewer(small_study, records, tmp_path / "viewer")
+    write_viewer([Source(small_study, records)], tmp_path / "viewer")
     found = 0
     for file in (tmp_path / "viewer" / "data").glob("[0-9]*.js"):
         chunk = load(file)
@@ -99,7 +101,7 @@ def test_nothing_from_outside_can_become_markup(small_study: Study, records: Pat
     changed[0].episodes[0].answer = hostile
     changed[0].episodes[0].turns[0].text = hostile
     write_records(path, changed)
-    write_viewer(small_study, records, tmp_path / "viewer")
+    write_viewer([Source(small_study, records)], tmp_path / "viewer")
     texts = []
     for file in (tmp_path / "viewer" / "data").iterdir():
         raw = file.read_bytes()
@@ -134,7 +136,7 @@ def test_the_page_never_writes_markup():
 def test_a_missing_file_is_an_error(small_study: Study, records: Path, tmp_path: Path):
     (records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.gz").unlink()
     with pytest.raises(ValueError, match="1 of 48 record files are missing"):
-        write_viewer(small_study, records, tmp_path / "viewer")
+        write_viewer([Source(small_study, records)], tmp_path / "viewer")
     assert not (tmp_path / "viewer").exists()
 
 
@@ -142,7 +144,7 @@ def test_groups_of_trainings_stand_beside_the_evaluations(
     small_study: Study, records: Path, make_groups: Callable[..., Path], tmp_path: Path
 ):
     models = make_groups(small_study, tmp_path / "models")
-    write_viewer(small_study, records, tmp_path / "viewer", models)
+    write_viewer([Source(small_study, records, models)], tmp_path / "viewer")
     index = load(tmp_path / "viewer" / "data" / "index.js")
     assert index["total"] == 4 * 2 * 2 * 3 * 6 + 2 * 2 * 3
     assert index["decodings"][-2:] == ["training step 0", "training step 4"]
@@ -162,8 +164,18 @@ def test_groups_of_trainings_stand_beside_the_evaluations(
 
 def test_em_from_an_episode_on(small_study: Study, records: Path, tmp_path: Path):
     """What an advantage compares within a group; of one episode, or of samples side by side, there is none."""
-    write_viewer(small_study, records, tmp_path / "viewer")
+    write_viewer([Source(small_study, records)], tmp_path / "viewer")
     for record in load(tmp_path / "viewer" / "data" / "0.js")["records"]:
         em = [episode["em"] for episode in record["episodes"]]
         expected = [sum(em[n:]) for n in range(len(em))] if len(em) > 1 else [None]
         assert [episode["return"] for episode in record["episodes"]] == expected
+
+
+def test_the_command(small_study: Study, records: Path, tmp_path: Path):
+    write_study(small_study, tmp_path / "study.json")
+    chosen = ["--study", str(tmp_path / "study.json"), "--records", str(records)]
+    done = CliRunner().invoke(app, ["report", "viewer", *chosen, "--out", str(tmp_path / "viewer")])
+    assert done.exit_code == 0, done.output
+    assert load(tmp_path / "viewer" / "data" / "index.js")["studies"] == ["small"]
+    done = CliRunner().invoke(app, ["report", "viewer", *chosen, "--records", "x", "--out", str(tmp_path / "other")])
+    assert "1 --study, 2 --records" in str(done.exception)

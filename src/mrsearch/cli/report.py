@@ -77,18 +77,24 @@ def compute(
 
 @app.command()
 def viewer(
-    study: options.Study,
-    records: Annotated[Path, typer.Option(help="Folder of the study's evaluations.")],
+    study: Annotated[list[str], typer.Option(help="A study's name or file; repeat it to show several studies.")],
+    records: Annotated[list[Path], typer.Option(help="Folder of the study's evaluations; as often as --study.")],
     out: options.Out,
     models: Annotated[
-        Path | None, typer.Option(help="Folder of the study's trained models, for groups of their trainings.")
+        list[Path] | None,
+        typer.Option(help="Folder of the study's trained models, for groups of trainings; as often as --study."),
     ] = None,
 ) -> None:
-    """Write the page that browses the study's meta-episodes."""
+    """Write the page that browses the meta-episodes of a study, or of several."""
     from mrsearch.config import read_study
-    from mrsearch.reporting.viewer import write_viewer
+    from mrsearch.reporting.viewer import Source, write_viewer
 
-    write_viewer(read_study(study), records, out, models)
+    folders: list[Path] | list[None] = models or [None] * len(study)
+    if not len(study) == len(records) == len(folders):
+        counts = f"{len(study)} --study, {len(records)} --records and {len(folders)} --models"
+        raise ValueError(f"{counts}: name the folders of each study, in the same order")
+    sources = zip(map(read_study, study), records, folders, strict=True)
+    write_viewer([Source(*source) for source in sources], out)
 
 
 @app.command()

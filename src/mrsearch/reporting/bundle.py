@@ -115,6 +115,8 @@ def _commands(revision: str) -> str:
         "mrsearch report compute --study BUNDLE/study.json --results BUNDLE --out tables\n"
         "mrsearch report figures --study BUNDLE/study.json --metrics BUNDLE/metrics.parquet --models BUNDLE/models"
         " --out figures\n"
+        "# Where the study compares retrievers:\n"
+        f"mrsearch report retrieval --study BUNDLE/study.json --quality BUNDLE/{QUALITY} --out figures\n"
     )
 
 

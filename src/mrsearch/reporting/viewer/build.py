@@ -12,10 +12,10 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrsearch.agent.records import MetaEpisode, read_records
 from mrsearch.config import Study
@@ -30,31 +30,46 @@ GROUPS = "groups.jsonl.gz"
 """A training's kept groups, beside its model."""
 TRAINING = {"id": "train", "label": "Training questions"}
 Place = dict[str, Any]
-"""model, method, seed, decoding and benchmark of a record."""
+"""study, model, method, seed, decoding and benchmark of a record."""
+Paths = dict[tuple[str, str, int, str, str], Path]
+Groups = list[tuple[Place, list[MetaEpisode]]]
 
 
-def write_viewer(
-    study: Study, eval_dir: Path, out: Path, models_dir: Path | None = None, max_records: int = MAX_RECORDS
-) -> None:
-    """Write the folder `out`, whose index.html shows the study's records; the same records give the same bytes.
+class Source(NamedTuple):
+    """One study and where its meta-episodes lie."""
 
-    `models_dir` holds <model>/<method>/seed<k>/groups.jsonl.gz of trainings that kept groups.
+    study: Study
+    records: Path
+    """Folder of its evaluations."""
+    models: Path | None = None
+    """Folder of its models; <model>/<method>/seed<k>/groups.jsonl.gz where a training kept groups."""
+
+
+def write_viewer(sources: Sequence[Source], out: Path, max_records: int = MAX_RECORDS) -> None:
+    """Write the folder `out`, whose index.html shows the studies' records; the same records give the same bytes.
+
     Of larger studies the same questions are kept for every method (chosen by a hash of their ids), so that at most
-    about `max_records` are shown; the page says how many. Raises ValueError when a record file is missing.
+    about `max_records` are shown; the page says how many. Raises ValueError when a record file is missing, or two
+    studies have the same name.
     """
-    paths = record_paths(study, eval_dir)
-    missing = [path for path in paths.values() if not path.is_file()]
-    if missing:
-        raise ValueError(f"{len(missing)} of {len(paths)} record files are missing, the first is {missing[0]}")
-    per_file = max(1, max_records // len(paths))
+    names = [source.study.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f"studies {', '.join(names)}: two have the same name: show one of them")
+    found = [_record_paths(source) for source in sources]
+    per_file = max(1, max_records // sum(map(len, found)))
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "data").mkdir(parents=True)
     _copy_page(part)
-    kept = _kept_groups(study, models_dir) if models_dir else []
-    index = _Index(study, kept)
-    shown = itertools.chain(_records(study, paths, per_file, index), _group_records(kept, index))
-    for number, chunk in enumerate(_chunks(shown)):
+    kept = [_kept_groups(source) for source in sources]
+    index = _Index(
+        [source.study for source in sources], [record for groups in kept for _, of in groups for record in of]
+    )
+    shown = (
+        itertools.chain(_records(source.study, paths, per_file, index), _group_records(groups, index))
+        for source, paths, groups in zip(sources, found, kept, strict=True)
+    )
+    for number, chunk in enumerate(_chunks(itertools.chain.from_iterable(shown))):
         text = json.dumps(packed(number, chunk), ensure_ascii=False, separators=(",", ":"))
         _script(part / "data" / f"{number}.js", "mrsearchChunk(", text, ");")
     _script(part / "data" / "index.js", "var mrsearchIndexText = ", index.text(), ";")
@@ -65,28 +80,29 @@ def write_viewer(
 class _Index:
     """What the list shows and filters, column by column."""
 
-    def __init__(self, study: Study, kept: list[tuple[Place, list[MetaEpisode]]]) -> None:
-        self.study = study
-        steps = sorted({record.tags["step"] for _, records in kept for record in records})
-        self.decodings = [*study.evaluation.decoding, *map(_step_name, steps)]
-        self.benchmarks = [{"id": name, "label": benchmark_label(study, name)} for name in study.benchmarks]
-        self.benchmarks += [TRAINING] if kept else []
-        self.questions: dict[tuple[str, str], int] = {}
+    def __init__(self, studies: list[Study], kept: list[MetaEpisode]) -> None:
+        self.studies = studies
+        self.steps = sorted({record.tags["step"] for record in kept})
+        self.questions: dict[tuple[str, str, str], int] = {}
         self.asked: list[dict[str, Any]] = []
         self.total = 0
-        names = ("model", "method", "seed", "decoding", "benchmark", "question", "member", "pattern", "answer")
-        self.columns: dict[str, list[Any]] = {name: [] for name in [*names, "text"]}
-        self._codes: dict[str, dict[Any, int]] = {
-            "model": _numbered(study.models),
-            "method": _numbered(study.methods),
-            "seed": _numbered(study.seeds),
-            "decoding": _numbered(self.decodings),
-            "benchmark": _numbered(benchmark["id"] for benchmark in self.benchmarks),
+        decodings = [name for study in studies for name in study.evaluation.decoding]
+        benchmarks = [name for study in studies for name in study.benchmarks]
+        self.values: dict[str, list[Any]] = {
+            "study": [study.name for study in studies],
+            "model": _distinct(name for study in studies for name in study.models),
+            "method": _distinct(name for study in studies for name in study.methods),
+            "seed": _distinct(seed for study in studies for seed in study.seeds),
+            "decoding": _distinct([*decodings, *map(_step_name, self.steps)]),
+            "benchmark": _distinct([*benchmarks, *([TRAINING["id"]] if kept else [])]),
         }
+        self._codes = {name: {value: code for code, value in enumerate(values)} for name, values in self.values.items()}
+        others = ("question", "member", "pattern", "answer", "text")
+        self.columns: dict[str, list[Any]] = {name: [] for name in [*self.values, *others]}
 
     def add(self, place: Place, record: MetaEpisode) -> None:
         """Add the next record."""
-        key = (place["benchmark"], record.question.id)
+        key = (place["study"], place["benchmark"], record.question.id)
         if key not in self.questions:
             self.questions[key] = len(self.asked)
             golds = list(record.question.golden_answers)
@@ -102,17 +118,20 @@ class _Index:
 
     def text(self) -> str:
         """The whole index as JSON."""
-        study = self.study
+        methods = {name: method_label(study, name) for study in reversed(self.studies) for name in study.methods}
+        benchmarks = {
+            name: benchmark_label(study, name) for study in reversed(self.studies) for name in study.benchmarks
+        }
+        benchmarks |= {TRAINING["id"]: TRAINING["label"]} if TRAINING["id"] in self.values["benchmark"] else {}
         content = {
-            "study": study.name,
-            "title": study.title,
-            "models": list(study.models),
-            "methods": [{"id": name, "label": method_label(study, name)} for name in study.methods],
-            "seeds": list(study.seeds),
-            "decodings": self.decodings,
-            "benchmarks": self.benchmarks,
-            "baseline": study.report.baseline,
-            "reflection": study.protocol.prompts.reflection,
+            "title": self.studies[0].title if len(self.studies) == 1 else "",
+            "studies": self.values["study"],
+            "models": self.values["model"],
+            "methods": [{"id": name, "label": methods[name]} for name in self.values["method"]],
+            "seeds": self.values["seed"],
+            "decodings": self.values["decoding"],
+            "benchmarks": [{"id": name, "label": benchmarks[name]} for name in self.values["benchmark"]],
+            "reflections": [study.protocol.prompts.reflection for study in self.studies],
             "chunk": CHUNK,
             "total": self.total,
             "questions": self.asked,
@@ -121,15 +140,22 @@ class _Index:
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
-def _records(
-    study: Study, paths: dict[tuple[str, str, int, str, str], Path], per_file: int, index: _Index
-) -> Iterator[MetaEpisode]:
+def _record_paths(source: Source) -> Paths:
+    paths = record_paths(source.study, source.records)
+    missing = [path for path in paths.values() if not path.is_file()]
+    if missing:
+        raise ValueError(f"{len(missing)} of {len(paths)} record files are missing, the first is {missing[0]}")
+    return paths
+
+
+def _records(study: Study, paths: Paths, per_file: int, index: _Index) -> Iterator[MetaEpisode]:
     """The records to show; those of one question stand together, so that comparing them loads one file."""
     combinations = list(itertools.product(study.models, study.methods, study.seeds, study.evaluation.decoding))
     for benchmark in study.benchmarks:
         by_question: dict[str, list[tuple[Place, MetaEpisode]]] = {}
         for model, method, seed, decoding in combinations:
-            place = {"model": model, "method": method, "seed": seed, "decoding": decoding, "benchmark": benchmark}
+            place = {"study": study.name, "model": model, "method": method, "seed": seed}
+            place |= {"decoding": decoding, "benchmark": benchmark}
             read = list(read_records(paths[model, method, seed, decoding, benchmark]))
             index.total += len(read)
             for record in sorted(read, key=_order)[:per_file]:
@@ -140,18 +166,21 @@ def _records(
                 yield record
 
 
-def _kept_groups(study: Study, models_dir: Path) -> list[tuple[Place, list[MetaEpisode]]]:
+def _kept_groups(source: Source) -> Groups:
     """Every training that kept groups, with what it kept."""
-    found = []
+    study, models_dir = source.study, source.models
+    found: Groups = []
+    if models_dir is None:
+        return found
     for model, method, seed in itertools.product(study.models, study.methods, study.seeds):
         path = models_dir / model / method / f"seed{seed}" / GROUPS
         if study.methods[method].train and path.is_file():
-            place = {"model": model, "method": method, "seed": seed, "benchmark": TRAINING["id"]}
+            place = {"study": study.name, "model": model, "method": method, "seed": seed, "benchmark": TRAINING["id"]}
             found.append((place, list(read_records(path))))
     return found
 
 
-def _group_records(kept: list[tuple[Place, list[MetaEpisode]]], index: _Index) -> Iterator[MetaEpisode]:
+def _group_records(kept: Groups, index: _Index) -> Iterator[MetaEpisode]:
     for place, records in kept:
         index.total += len(records)
         for record in records:
@@ -172,8 +201,8 @@ def _chunks(records: Iterator[MetaEpisode]) -> Iterator[list[MetaEpisode]]:
         yield chunk
 
 
-def _numbered(names: Any) -> dict[Any, int]:
-    return {name: number for number, name in enumerate(names)}
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
 
 
 def _copy_page(out: Path) -> None:

@@ -3,7 +3,7 @@
 (function () {
   const index = Store.index;
   const $ = (id) => document.getElementById(id);
-  const names = ["benchmark", "method", "model", "decoding", "seed", "outcome", "compare", "versus"];
+  const names = ["study", "benchmark", "method", "model", "decoding", "seed", "outcome", "compare", "versus"];
   const state = { text: "", everywhere: false, record: "" };
   let run = 0;
   let shown = [];
@@ -164,8 +164,8 @@
     }
   }
 
-  document.title = index.study + ": meta-episodes";
-  $("title").textContent = index.title || index.study;
+  document.title = index.studies.join(", ") + ": meta-episodes";
+  $("title").textContent = index.title || index.studies.join(", ");
   const list = RecordList($("list"), open);
   controls();
   read();

@@ -3,6 +3,7 @@
 var Filters = (function () {
   const index = Store.index;
   const fields = [
+    ["study", "Study", index.studies.map((s) => [s, s])],
     ["benchmark", "Benchmark", index.benchmarks.map((b) => [b.id, b.label])],
     ["method", "Method", index.methods.map((m) => [m.id, m.label])],
     ["model", "Model", index.models.map((m) => [m, m])],

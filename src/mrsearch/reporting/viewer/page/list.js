@@ -28,11 +28,13 @@ function RecordList(box, onSelect) {
     const about = document.createElement("span");
     about.className = "about";
     about.append(outcome(c.pattern[position]));
-    const words = [index.methods[c.method[position]].label, index.benchmarks[c.benchmark[position]].label];
+    const words = index.studies.length > 1 ? [index.studies[c.study[position]]] : [];
+    words.push(index.methods[c.method[position]].label);
+    if (c.member[position] !== null) words.push("member " + (c.member[position] + 1));
+    words.push(index.benchmarks[c.benchmark[position]].label);
     if (index.models.length > 1) words.push(index.models[c.model[position]]);
     if (index.decodings.length > 1) words.push(index.decodings[c.decoding[position]]);
     if (index.seeds.length > 1) words.push("seed " + index.seeds[c.seed[position]]);
-    if (c.member[position] !== null) words.push("member " + (c.member[position] + 1));
     about.append(document.createTextNode(words.join(" · ")));
     element.append(question, about);
     element.addEventListener("click", function () { onSelect(position); });

@@ -114,7 +114,7 @@ var Record = (function () {
     const pane = make("article", "pane");
     pane.tabIndex = -1;
     pane.append(
-      make("p", "facts", [index.methods[c.method[position]].label, index.benchmarks[c.benchmark[position]].label,
+      make("p", "facts", [...(index.studies.length > 1 ? [index.studies[c.study[position]]] : []), index.methods[c.method[position]].label, index.benchmarks[c.benchmark[position]].label,
         index.models[c.model[position]], index.decodings[c.decoding[position]], "seed " + index.seeds[c.seed[position]],
         question.id, ...(record.group ? ["member " + (record.group.member + 1)] : [])].join(" · ")),
       make("h2", "", question.question),
@@ -126,7 +126,7 @@ var Record = (function () {
     const samples = record.context === "independent" && record.episodes.length > 1;
     record.episodes.forEach(function (episode, i) {
       if (i && samples) pane.append(make("p", "reflection", make("span", "who", "again, from the prompt alone")));
-      else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflection)));
+      else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflections[c.study[position]])));
       const advantage = record.group ? record.group.advantages[record.group.member][i] : undefined;
       pane.append(episodeBlock(episode, passages, i + 1, samples ? "Sample" : "Episode", advantage));
     });

@@ -58,6 +58,7 @@ var Store = (function () {
     const c = index.columns;
     const member = c.member[position] === null ? [] : [String(c.member[position] + 1)];
     return [
+      index.studies[c.study[position]],
       index.models[c.model[position]],
       index.methods[c.method[position]].id,
       index.seeds[c.seed[position]],
@@ -79,13 +80,13 @@ var Store = (function () {
 
   /** Another member of the group that a training's meta-episode belongs to. */
   function member(position, number) {
-    return positionOf(key(position).split("/").slice(0, 6).concat(String(number + 1)).join("/"));
+    return positionOf(key(position).split("/").slice(0, 7).concat(String(number + 1)).join("/"));
   }
 
   /** The same question under another method, all else equal; -1 where there is none. */
   function counterpart(position, method) {
     const parts = key(position).split("/");
-    parts[1] = encodeURIComponent(method);
+    parts[2] = encodeURIComponent(method);
     return positionOf(parts.join("/"));
   }
 
