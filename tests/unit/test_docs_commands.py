@@ -63,7 +63,6 @@ RUN_BY = {
     "snakemake --dag | dot -Tsvg": ("e2e/test_dag.py", '"--dag"'),
     "snakemake --profile profile/local --config study=demo seeds=[0,1,2]": ("e2e/test_dag.py", '"seeds=[4,5]"'),
     "snakemake --profile profile/local --config study=demo seeds=[1,2,3]": ("e2e/test_dag.py", '"seeds=[4,5]"'),
-    "snakemake --profile profile/local --config study=scaling": ("e2e/test_pipeline.py", '"scaling"'),
     "snakemake --profile profile/local --config study=my/study.yaml": ("e2e/conftest.py", "study=tests/e2e/tiny.yaml"),
     "snakemake --profile profile/local --config study=scaling": ("e2e/test_dag.py", '"study=scaling"'),
     "snakemake --profile profile/local --config study=real-smoke": ("e2e/test_real_smoke.py", "study=real-smoke"),
