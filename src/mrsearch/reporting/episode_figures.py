@@ -72,7 +72,7 @@ def _data(rows: Metrics, curves: list[Curve]) -> pd.DataFrame:
 
 def _panel(axes: Axes, data: pd.DataFrame, curves: list[Curve]) -> None:
     last = int(data.episode.max())
-    spread = 0.035 * max(1, last - 1) / 2
+    spread = min(0.0175 * max(2, last - 1), 0.25 / len(curves))
     for index, (method, metric, label, look) in enumerate(curves):
         of_curve = data[(data.method == method) & (data.metric == metric)]
         if len(of_curve) == 1:

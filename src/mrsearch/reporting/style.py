@@ -74,18 +74,23 @@ def styled() -> Iterator[None]:
 def look(study: Study) -> dict[str, dict[str, Any]]:
     """Colour, marker and dash of each method; a study keeps them through all its figures.
 
-    Trained methods come first, the latest in the study first of all, so that they get the plainest lines.
+    Methods that train come first, the latest in the study first of all, so that they get the plainest lines; then those
+    that borrow what was trained. Beyond as many methods as there are colours, markers are hollow and shifted.
     """
-    trained = learned(study)
-    order = [*reversed(trained), *(method for method in study.methods if method not in trained)]
-    return {
-        method: {
-            "color": COLORS[index % len(COLORS)],
-            "marker": MARKERS[index % len(MARKERS)],
-            "linestyle": DASHES[index % len(DASHES)],
-        }
-        for index, method in enumerate(order)
+    borrowed = learned(study)
+    trained = [method for method in reversed(borrowed) if study.methods[method].train]
+    order = list(dict.fromkeys([*trained, *borrowed, *study.methods]))
+    return {method: _look(index) for index, method in enumerate(order)}
+
+
+def _look(index: int) -> dict[str, Any]:
+    again, place = divmod(index, len(COLORS))
+    look = {
+        "color": COLORS[place],
+        "marker": MARKERS[(place + again) % len(MARKERS)],
+        "linestyle": DASHES[(place + again) % len(DASHES)],
     }
+    return look | {"markerfacecolor": "white"} if again % 2 else look
 
 
 def grid(rows: Metrics, x_label: str, y_label: str, legend_rows: int) -> tuple[Figure, list[tuple[Axes, str, str]]]:
