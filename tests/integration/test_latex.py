@@ -35,4 +35,5 @@ def test_latex_compiles(small_study: Study, make_records: Callable[..., Path], t
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "Overfull \\hbox" not in done.stdout
+    assert "Float too large" not in done.stdout
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000

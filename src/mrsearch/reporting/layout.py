@@ -12,6 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+MOST_ROWS = 45
+"""Rows that fit on a page of LaTeX."""
+MOST_COLUMNS = 10
+"""Columns that a paper's column can hold; a wider table spans both."""
+
 
 class Mark(StrEnum):
     """How a cell stands out."""
@@ -90,20 +95,34 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A table environment; needs the package booktabs, and graphicx to fit it to the line."""
+    """Table environments, which need the packages booktabs and graphicx; what is wider than the line is made smaller.
+
+    Many rows become an environment for each block, so that none is higher than a page; the notes follow the last.
+    """
+    high = sum(len(block.rows) + len(block.closing) for block in table.blocks) > MOST_ROWS
+    parts = [[block] for block in table.blocks] if high else [table.blocks]
+    lines = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
+    for number, blocks in enumerate(parts, 1):
+        notes = table.notes if number == len(parts) else []
+        lines += _environment(table, blocks, f"-{number}" if high else "", notes)
+    return "\n".join(lines) + "\n"
+
+
+def _environment(table: Table, blocks: list[Block], label: str, notes: list[str]) -> list[str]:
     columns = len(table.header)
+    kind = "table*" if columns > MOST_COLUMNS else "table"
     lines = [
-        "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
-        "\\begin{table}[t]",
+        f"\\begin{{{kind}}}[t]",
         "\\centering",
         f"\\caption{{{_tex(table.caption)}}}",
-        f"\\label{{tab:{table.name}}}",
-        "\\resizebox{\\linewidth}{!}{%",
+        f"\\label{{tab:{table.name}{label}}}",
+        "\\setlength{\\tabcolsep}{4pt}",
+        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
         f"\\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
         "\\toprule",
         " & ".join(_tex(name) for name in table.header) + " \\\\",
     ]
-    for block in table.blocks:
+    for block in blocks:
         lines.append("\\midrule")
         if block.title:
             lines += [f"\\multicolumn{{{columns}}}{{l}}{{\\textit{{{_tex(block.title)}}}}} \\\\", "\\midrule"]
@@ -111,10 +130,11 @@ def to_latex(table: Table) -> str:
         if block.closing:
             lines.append("\\midrule")
             lines += [" & ".join(_tex_cell(cell) for cell in row) + " \\\\" for row in block.closing]
-    lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip", "\\begin{minipage}{\\linewidth}\\footnotesize"]
-    lines += [_tex(note) + "\\par" for note in table.notes]
-    lines += ["\\end{minipage}", "\\end{table}"]
-    return "\n".join(lines) + "\n"
+    lines += ["\\bottomrule", "\\end{tabular}}"]
+    if notes:
+        lines += ["\\par\\smallskip", "\\begin{minipage}{\\linewidth}\\footnotesize"]
+        lines += [*(_tex(note) + "\\par" for note in notes), "\\end{minipage}"]
+    return [*lines, f"\\end{{{kind}}}"]
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
