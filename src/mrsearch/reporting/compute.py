@@ -19,7 +19,8 @@ from mrsearch.reporting.html import to_html
 from mrsearch.reporting.layout import Block, Table, TableCell, to_csv, to_latex, to_markdown, write_text
 
 HOUR = 3600.0
-SHARED_STAGES = {"data": "data", "corpus": "data", "index": "index", "models": "data", "report": "report"}
+SHARED_STAGES = {"data": "data", "corpus": "data", "index": "index", "retriever": "index"}
+SHARED_STAGES |= {"models": "data", "report": "report"}
 """First part of a shared job's timing file, and the stage whose resources it took."""
 HEADER = (
     *("Jobs", "Training (h)", "Evaluation (h)", "Seconds per question"),
@@ -158,7 +159,7 @@ def compute_table(study: Study, jobs: list[Job]) -> Table:
         "Seconds per question: wall time of an evaluation over its questions, which are answered many at a time.",
         "CPU hours used: measured by Snakemake; not for trainings, which are jobs of their own. "
         "A job that was interrupted counts its last attempt, a training all steps that were kept.",
-        "The retrieval server is not counted.",
+        "The retrieval server is not counted; the stage retriever is the report that compares retrievers.",
         f"{missing} of {len(jobs)} jobs have no measurement.",
     ]
     return Table("compute", "Time and hardware by method", list(HEADER), [*blocks, shared], notes)

@@ -1,0 +1,101 @@
+"""No text of a figure leaves it or covers other text, for one model and for two, few methods and many."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrsearch.config import Run, Study, load_study
+from mrsearch.evaluation.metrics import write_metrics
+from mrsearch.reporting import style
+from mrsearch.reporting.figures import write_figures
+
+pytestmark = pytest.mark.integration
+TOLERANCE = 1.0
+"""Points."""
+
+
+def boxes(figure: Any) -> list[tuple[str, list[float]]]:
+    """Every shown text with its extent (left, bottom, right, top) in points."""
+    from matplotlib.text import Text
+
+    figure.canvas.draw()
+    hidden = set(map(id, _labels_not_drawn(figure)))
+    scale = 72 / figure.dpi
+    found = []
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip() and id(text) not in hidden:
+            box = text.get_window_extent()
+            found.append((text.get_text(), [value * scale for value in (box.x0, box.y0, box.x1, box.y1)]))
+    return found
+
+
+def _labels_not_drawn(figure: Any) -> Iterator[Any]:
+    """Labels of hidden axes, and of ticks beyond the ends of an axis."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not (axes.get_visible() and low <= tick.get_loc() <= high):
+                    yield from (tick.label1, tick.label2)
+
+
+def problems(figure: Any) -> list[str]:
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    shown = boxes(figure)
+    found = []
+    for text, (left, bottom, right, top) in shown:
+        if left < -TOLERANCE or bottom < -TOLERANCE or right > width + TOLERANCE or top > height + TOLERANCE:
+            found.append(f"{text!r} leaves the figure")
+    for (one, a), (other, b) in itertools.combinations(shown, 2):
+        across = min(a[2], b[2]) - max(a[0], b[0])
+        upwards = min(a[3], b[3]) - max(a[1], b[1])
+        if across > TOLERANCE and upwards > TOLERANCE:
+            found.append(f"{one!r} covers {other!r}")
+    return found
+
+
+def paper_study(root: Path) -> Study:
+    raw = load_study(Run(study="paper"), root).model_dump()
+    raw["report"]["bootstrap_samples"] = 50
+    return Study.model_validate(raw)
+
+
+def test_what_is_out_of_place_is_seen():
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(3, 2), layout="constrained")
+    axes.text(0.5, 0.5, "here", transform=axes.transAxes)
+    assert problems(figure) == []
+    axes.text(0.52, 0.52, "there", transform=axes.transAxes)
+    axes.text(0.9, 0.2, "far to the right", transform=axes.transAxes)
+    assert problems(figure) == ["'far to the right' leaves the figure", "'here' covers 'there'"]
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("chosen", ["small", "paper"])
+def test_every_text_has_its_place(
+    chosen: str,
+    root: Path,
+    small_study: Study,
+    make_records: Callable[..., Path],
+    make_train_logs: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    study = small_study if chosen == "small" else paper_study(root)
+    write_metrics(study, make_records(study, tmp_path / "eval", 8), tmp_path / "s.parquet", tmp_path / "m.parquet")
+    save, looked = style.save, {}
+
+    def look_and_save(figure: Any, data: Any, out: Path, name: str) -> None:
+        looked[name] = problems(figure)
+        save(figure, data, out, name)
+
+    monkeypatch.setattr(style, "save", look_and_save)
+    write_figures(study, tmp_path / "m.parquet", make_train_logs(study, tmp_path / "models"), tmp_path / "figures")
+    assert len(looked) >= 5
+    assert {name: found for name, found in looked.items() if found} == {}
