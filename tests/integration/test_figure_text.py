@@ -72,7 +72,7 @@ def test_what_is_out_of_place_is_seen():
     axes.text(0.5, 0.5, "here", transform=axes.transAxes)
     assert problems(figure) == []
     axes.text(0.52, 0.52, "there", transform=axes.transAxes)
-    axes.text(0.9, 0.2, "far to the right", transform=axes.transAxes)
+    figure.text(0.9, 0.5, "far to the right")
     assert problems(figure) == ["'far to the right' leaves the figure", "'here' covers 'there'"]
     plt.close(figure)
 
