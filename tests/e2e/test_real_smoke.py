@@ -46,6 +46,15 @@ def test_passages_reach_the_model_over_http(ran: Project, layout: Layout) -> Non
     assert len(titles) > len(files), "different questions find different passages"
 
 
+def test_the_untrained_agent_searches_answers_and_reflects(ran: Project, layout: Layout) -> None:
+    files = layout.record_files("tiny", "agent", 0)[:-1]
+    records = [record for path in files for record in read_records(ran.folder / path)]
+    turns = [turn for record in records for episode in record.episodes for turn in episode.turns]
+    assert {turn.action.value for turn in turns} == {"search", "answer", "invalid"}
+    assert all(turn.hits and turn.observation for turn in turns if turn.action == "search")
+    assert {len(record.episodes) for record in records} == {3}
+
+
 def test_the_retriever_is_stopped_after_success(ran: Project, layout: Layout) -> None:
     assert running(ran, layout) == []
 

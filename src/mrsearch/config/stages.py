@@ -46,7 +46,7 @@ def retrieval(study: Study) -> str:
 def base_model(study: Study, model: str) -> str:
     """For an untrained model; a tokenizer fitted here also depends on the study's texts."""
     source = study.models[model]
-    return digest(source, *((_protocol(study), study.data) if source.kind == "tiny" else ()))
+    return digest(_model(study, model), *((_protocol(study), study.data) if source.kind == "tiny" else ()))
 
 
 def train(study: Study, model: str, method: str) -> str:
@@ -54,7 +54,7 @@ def train(study: Study, model: str, method: str) -> str:
     chosen = study.methods[method]
     assert chosen.train is not None, f"{method} is not trained"
     settings = study.warm_start.model_dump(mode="json") if chosen.train.algorithm == "sft" else _training(study)
-    return digest(study.models[model], _behaviour(study, method), settings, _protocol(study, method), _search(study))
+    return digest(_model(study, model), _behaviour(study, method), settings, _protocol(study, method), _search(study))
 
 
 def evaluate(study: Study, method: str) -> str:
@@ -66,6 +66,12 @@ def report(study: Study) -> str:
     """For metrics, tables and figures."""
     labels = {name: (method.label, method.compare_with) for name, method in study.methods.items()}
     return digest(study.title, labels, study.benchmarks, study.report, study.protocol.scoring, study.seeds)
+
+
+def _model(study: Study, model: str) -> dict[str, object]:
+    """The model's keys; an option that it does not use is left out."""
+    values: dict[str, object] = study.models[model].model_dump(mode="json")
+    return {key: value for key, value in values.items() if key != "tag_preference" or value is not None}
 
 
 def _behaviour(study: Study, method: str, *others: str) -> dict[str, object]:

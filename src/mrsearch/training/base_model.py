@@ -77,7 +77,7 @@ def _word_tokenizer(study: Study) -> PreTrainedTokenizerFast:
 
 def _bpe_tokenizer(config: TinyModel, corpus: Path) -> PreTrainedTokenizerFast:
     """Byte-level BPE trained on the corpus."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -89,6 +89,8 @@ def _bpe_tokenizer(config: TinyModel, corpus: Path) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_corpus_texts(corpus), trainer)
+    if config.tag_preference is not None:
+        tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
     return _wrap(tokenizer, BPE_TEMPLATE)
 
 
@@ -123,7 +125,7 @@ def _tiny_qwen2(config: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Qwen2ForCausalLM(
+        model = Qwen2ForCausalLM(
             Qwen2Config(
                 vocab_size=len(tokenizer),
                 hidden_size=config.hidden_size,
@@ -139,6 +141,10 @@ def _tiny_qwen2(config: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Any:
                 bos_token_id=None,
             )
         )
+    if config.tag_preference is not None:
+        with torch.no_grad():
+            model.get_output_embeddings().weight[tokenizer.convert_tokens_to_ids(list(TAGS))] *= config.tag_preference
+    return model
 
 
 def _link_folder(source: Path, part: Path) -> None:
