@@ -22,8 +22,6 @@ from mrsearch.reporting.pareto_figure import frontier
 from mrsearch.reporting.retrieval_figure import retrieval_quality
 from mrsearch.reporting.tables import main_table_text, write_tables
 
-FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
-
 
 @pytest.fixture(scope="module")
 def metrics(small_study: Study, make_records: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -109,20 +107,6 @@ def test_a_missing_row_is_an_error(small_study: Study, metrics: Path, tmp_path: 
         write_tables(larger, metrics, tmp_path / "tables")
 
 
-def test_figures_are_complete_and_repeatable(
-    small_study: Study, metrics: Path, make_train_logs: Callable[[Study, Path], Path], tmp_path: Path
-):
-    models = make_train_logs(small_study, tmp_path / "models")
-    for name in ("a", "b"):
-        write_figures(small_study, metrics, models, tmp_path / name)
-    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
-    assert set(hashes(tmp_path / "a")) == {
-        f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "svg", "png", "csv")
-    }
-    for path in (tmp_path / "a").iterdir():
-        assert b"2026" not in path.read_bytes()[:2000] or path.suffix == ".png"
-
-
 def test_frontier_by_hand():
     points = [(1.0, 10.0), (2.0, 9.0), (3.0, 30.0), (3.0, 20.0), (4.0, 30.0)]
     assert frontier(points) == [(1.0, 10.0), (3.0, 30.0)]
@@ -141,19 +125,6 @@ def test_a_broken_training_log_is_an_error(
     path.write_text(path.read_text() + '{"step": 31}\n')
     with pytest.raises(ValueError, match=r"train.jsonl, line 31: not a step of a training log"):
         write_figures(small_study, metrics, models, tmp_path / "figures")
-
-
-def test_a_study_without_training_or_reflection(small_study: Study, make_records: Callable[..., Path], tmp_path: Path):
-    """Two methods of one generation, nothing right: no improvement is defined, and everything is drawn all the same."""
-    raw = small_study.model_dump()
-    raw["methods"] = {"direct": {"procedure": "direct"}, "rag": {"procedure": "rag"}}
-    raw["report"]["baseline"] = "direct"
-    raw["seeds"] = [0]
-    study = Study.model_validate(raw)
-    write_metrics(study, make_records(study, tmp_path / "eval", 2), tmp_path / "s.parquet", tmp_path / "m.parquet")
-    write_tables(study, tmp_path / "m.parquet", tmp_path / "tables")
-    write_figures(study, tmp_path / "m.parquet", tmp_path / "models", tmp_path / "figures")
-    assert len(list((tmp_path / "figures").iterdir())) == 4 * len(FIGURES)
 
 
 def test_parallel_samples_have_a_vote_and_a_best(small_study: Study, make_records: Callable[..., Path], tmp_path: Path):

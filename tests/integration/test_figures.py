@@ -1,4 +1,4 @@
-"""No text of a figure leaves it or covers other text, for one model and for two, few methods and many."""
+"""Figures: complete, the same bytes again, and no text that leaves a figure or covers another."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from mrsearch.config import Run, Study, load_study
 from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting import style
 from mrsearch.reporting.figures import write_figures
+from mrsearch.reporting.tables import write_tables
 
 pytestmark = pytest.mark.integration
+FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
 TOLERANCE = 1.0
 """Points."""
 
@@ -99,3 +101,31 @@ def test_every_text_has_its_place(
     write_figures(study, tmp_path / "m.parquet", make_train_logs(study, tmp_path / "models"), tmp_path / "figures")
     assert len(looked) >= 5
     assert {name: found for name, found in looked.items() if found} == {}
+
+
+def test_figures_are_complete_and_repeatable(
+    small_study: Study, make_records: Callable[..., Path], make_train_logs: Callable[..., Path], tmp_path: Path
+):
+    metrics = tmp_path / "m.parquet"
+    write_metrics(small_study, make_records(small_study, tmp_path / "eval"), tmp_path / "s.parquet", metrics)
+    models = make_train_logs(small_study, tmp_path / "models")
+    for name in ("a", "b"):
+        write_figures(small_study, metrics, models, tmp_path / name)
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert drawn == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    assert set(drawn) == {f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "svg", "png", "csv")}
+    for name, content in drawn.items():
+        assert b"2026" not in content[:2000] or name.endswith(".png")
+
+
+def test_a_study_without_training_or_reflection(small_study: Study, make_records: Callable[..., Path], tmp_path: Path):
+    """Two methods of one generation, nothing right: no improvement is defined, and everything is drawn all the same."""
+    raw = small_study.model_dump()
+    raw["methods"] = {"direct": {"procedure": "direct"}, "rag": {"procedure": "rag"}}
+    raw["report"]["baseline"] = "direct"
+    raw["seeds"] = [0]
+    study = Study.model_validate(raw)
+    write_metrics(study, make_records(study, tmp_path / "eval", 2), tmp_path / "s.parquet", tmp_path / "m.parquet")
+    write_tables(study, tmp_path / "m.parquet", tmp_path / "tables")
+    write_figures(study, tmp_path / "m.parquet", tmp_path / "models", tmp_path / "figures")
+    assert len(list((tmp_path / "figures").iterdir())) == 4 * len(FIGURES)
