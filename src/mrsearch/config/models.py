@@ -31,8 +31,8 @@ class TinyModel(Model):
     initializer_range: PositiveFloat = 0.05
     """Standard deviation of the initial weights."""
     tag_preference: PositiveFloat | None = None
-    """Make the tags single tokens of a bpe vocabulary and scale their weights by this, so that an untrained model searches
-    and answers now and then; null leaves the random weights as they are."""
+    """Make the tags single tokens of a bpe vocabulary and scale their weights by this, so that an untrained model
+    searches and answers now and then; null leaves the random weights as they are."""
     max_positions: PositiveInt = 2048
     """Longest sequence."""
     seed: NonNegativeInt = 0
