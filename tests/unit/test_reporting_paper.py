@@ -38,6 +38,13 @@ def test_every_source_is_known():
             assert {row.source or table.source for row in rows.values()} <= set(reported().sources)
 
 
+@pytest.mark.parametrize("table", ["table2", "table3"])
+def test_the_ablations_stand_beside_their_reported_values(root: Path, table: str):
+    study = load_study(Run(study="ablations"), root)
+    elsewhere = {"research"}
+    assert set(reported().tables[table].models["qwen2.5-7b"]) - elsewhere <= set(study.methods)
+
+
 @pytest.fixture
 def paper_study(small_study: Study) -> Study:
     raw = small_study.model_dump()

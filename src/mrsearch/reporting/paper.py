@@ -29,6 +29,7 @@ def _table(rows: Metrics, name: str, table: ReportedTable, models: list[str]) ->
         "Methods without a row of ours were not run here. Best of ours in bold, second underlined.",
         f"‡ the reported value lies outside the {rows.study.report.confidence:.0%} interval of ours.",
         *table.notes,
+        *([f"Training questions here: {data.train}."] if (data := rows.study.data).kind == "hub" else []),
         origin_note(rows),
     ]
     return Table(f"paper_{name}", table.caption, header, blocks, notes)
