@@ -104,8 +104,9 @@ def answer_confidence(transcript: Transcript) -> float:
     opened = turn.text.index("<answer>") + len("<answer>")
     closed = turn.text.index("</answer>", opened)
     first, last = dialogue.count_until(token_ids, opened), dialogue.count_until(token_ids, closed)
-    logprobs = meta.logprobs[turn.start + first : turn.start + max(last, first + 1)]
-    return math.exp(sum(logprobs) / max(1, len(logprobs)))
+    # A vocabulary may hold tag and answer in one token: then the whole generation counts.
+    own = meta.logprobs[turn.start + first : turn.start + last] or meta.logprobs[turn.start : turn.end]
+    return math.exp(sum(own) / len(own))
 
 
 def agreed(answers: Sequence[str | None], count: int | None) -> bool:
