@@ -174,6 +174,7 @@ class TestCluster:
             for node, port in zip(all_nodes(), ports[1:], strict=True)
         ]
         partitions = [f"PartitionName={name} Nodes={','.join(names)}" for name, names in PARTITIONS.items()]
+        partitions[0] += " Default=YES"
         values = {"host": host, "ports": ports, "user": getpass.getuser(), "root": self.root, "shared": ",".join(NODES)}
         lines = {"nodes": "\n".join(nodes), "partitions": "\n".join(partitions)}
         self.config.write_text(CONFIG.format(**values, **lines))
