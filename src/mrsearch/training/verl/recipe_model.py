@@ -18,7 +18,6 @@ def model(study: Study, start: str) -> dict[str, Any]:
         # Sequences packed without padding need flash-attn.
         "use_remove_padding": not cpu,
         "override_config": {"attn_implementation": "sdpa" if cpu else "flash_attention_2"},
-        **({"external_lib": "mrsearch.training.verl.cpu.worker"} if cpu else {}),
     }
 
 

@@ -6,6 +6,7 @@ Nothing of verl that may itself be half imported at that moment is imported here
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY  # verl has no function to register an adapter
@@ -24,3 +25,5 @@ def _load() -> Any:
 platform.register()
 RolloutReplicaRegistry.register(NAME, _load)
 _ROLLOUT_REGISTRY[NAME, "async"] = f"{MODULE}.TransformersAdapter"
+if "RANK" in os.environ:  # a training process
+    importlib.import_module("mrsearch.training.verl.cpu.worker")

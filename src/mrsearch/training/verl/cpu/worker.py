@@ -1,4 +1,4 @@
-"""Imported by every training process before its model is built (`model.external_lib`).
+"""Imported by every training process before its models are built.
 
 verl would start torch's process group with the backend "cpu:gloo,cpu:gloo", which torch refuses; where a group exists
 already, verl takes that one.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from unittest import mock
 
 import torch.distributed as dist
 
@@ -25,19 +26,21 @@ def start_process_group() -> None:
 
 
 def register_engines() -> None:
-    """verl's FSDP2 engines for the device cpu, without the pinned memory that models which only look ahead ask for."""
+    """verl's FSDP2 engines for the device cpu, which differ where verl names what only GPUs have: pinned memory for
+    models that only look ahead, and flash-attn for the critic."""
+    from verl.utils import model as verl_model
     from verl.workers.engine.base import EngineRegistry
     from verl.workers.engine.fsdp import transformer_impl
 
     def for_cpu(base: Any) -> Any:
         class CpuEngine(base):
             def _build_fsdp_module(self, module: Any) -> Any:
-                policy = transformer_impl.CPUOffloadPolicy
-                transformer_impl.CPUOffloadPolicy = lambda *_, **__: None  # all parameters are on the CPU already
-                try:
+                with mock.patch.object(transformer_impl, "CPUOffloadPolicy", lambda *_, **__: None):
                     return super()._build_fsdp_module(module)
-                finally:
-                    transformer_impl.CPUOffloadPolicy = policy
+
+            def _build_module(self) -> Any:
+                with mock.patch.object(verl_model, "load_valuehead_model", load_critic):
+                    return super()._build_module()
 
         return CpuEngine
 
@@ -49,6 +52,14 @@ def register_engines() -> None:
         known = EngineRegistry._engines.get(kind, {}).get("fsdp2", {})
         if "cpu" not in known:
             EngineRegistry.register(model_type=kind, backend="fsdp2", device="cpu")(for_cpu(base))
+
+
+def load_critic(local_path: str, torch_dtype: Any, model_config: Any, **_: Any) -> Any:
+    """The value model: the policy's layers with one output per token."""
+    from transformers import AutoModelForTokenClassification
+
+    loader: Any = AutoModelForTokenClassification
+    return loader.from_pretrained(local_path, dtype=torch_dtype, config=model_config, attn_implementation="sdpa")
 
 
 start_process_group()
