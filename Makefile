@@ -56,8 +56,9 @@ $(TRAIN): envs/install.sh envs/build.lock.txt envs/torch-cpu.lock.txt envs/train
 
 train-env: $(TRAIN)
 
-test: $(INSTALLED) $(LEXICAL)
+test: $(INSTALLED) $(LEXICAL) $(TRAIN)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --color=no
+	@OMP_NUM_THREADS=1 .venv-train/bin/python -m pytest -q --color=no tests/integration/verl
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check src tests
@@ -80,8 +81,12 @@ config: $(INSTALLED)
 
 COMPILE = $(UV) pip compile --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
   --no-emit-find-links --quiet
+COMPILE_GPU = $(UV) pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_35 --generate-hashes --no-header \
+  --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 lock:
 	@$(COMPILE) envs/build.in --output-file envs/build.lock.txt
 	@$(COMPILE) envs/cpu.in --constraint envs/build.lock.txt --override envs/elsewhere.txt --output-file envs/cpu.lock.txt
 	@$(COMPILE) envs/train-cpu.in --constraint envs/cpu.lock.txt --override envs/elsewhere.txt --output-file envs/train-cpu.lock.txt
+	@$(COMPILE_GPU) envs/train-sglang.in --override envs/train-sglang-override.txt --output-file envs/train-sglang.lock.txt
+	@$(COMPILE_GPU) envs/train-vllm.in --output-file envs/train-vllm.lock.txt
 	@$(COMPILE) envs/docs.in --constraint envs/cpu.lock.txt --output-file envs/docs.lock.txt

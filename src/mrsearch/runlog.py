@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study, digest
+from mrsearch.files import write_text
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOT = _PACKAGE.parents[1]
@@ -54,10 +55,7 @@ def write_run(
             raise ValueError(f"{path}: extra key {name!r} is taken by the run record: choose another name")
         else:
             record[name] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def hash_path(path: Path) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mrsearch.files import write_text
+
 if TYPE_CHECKING:
     import wandb
 
@@ -196,10 +198,7 @@ def _run_id(names: list[str], config: dict[str, Any], directory: Path) -> str:
     if kept.startswith(f"{digest}-"):
         return kept
     run_id = f"{digest}-{secrets.token_hex(4)}"
-    directory.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{ID_FILE}.part")
-    part.write_text(run_id + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, run_id + "\n")
     return run_id
 
 

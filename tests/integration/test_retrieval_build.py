@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from mrsearch.config import load_run, load_study
+from mrsearch.files import read_json
 from mrsearch.retrieval import builder
-from mrsearch.retrieval.atomic import read_json
 from mrsearch.retrieval.encoder import load_encoder
 from mrsearch.retrieval.indexes import build_index
 from mrsearch.retrieval.passages import build_store

@@ -15,12 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mrsearch.cluster.files import JobFiles, read_json, write_json
+from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.local import LocalTaskLauncher
 from mrsearch.cluster.managed import JobFailed, ManagedJob
 from mrsearch.cluster.signals import Signalled
 from mrsearch.cluster.stopping import StopRequest
 from mrsearch.cluster.task import TaskSpec, task_command, write_task
+from mrsearch.files import read_json, write_json
 
 # Counts in a file until a file called "go" appears.
 COUNT = """

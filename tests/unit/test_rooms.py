@@ -9,6 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "mrsearch"
 FLOORS = {
+    "files": -1,
     "config": 0,
     "agent": 1,
     "data": 1,

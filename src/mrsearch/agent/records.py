@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.agent.ports import Hit, Passage
+from mrsearch.files import atomic_file
 
 
 class ActionKind(StrEnum):
@@ -126,14 +127,15 @@ class MetaEpisode:
 
 def write_records(path: Path, records: Iterable[MetaEpisode]) -> int:
     """Write gzipped jsonl atomically, equal records as equal bytes; returns the count."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     count = 0
-    with part.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+    with (
+        atomic_file(path) as part,
+        part.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+    ):
         for record in records:
             packed.write(json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
             count += 1
-    part.replace(path)
     return count
 
 

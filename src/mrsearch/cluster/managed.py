@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrsearch.cluster.files import JobFiles, read_json, write_json
+from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.jobs import ManagedLauncher
 from mrsearch.cluster.signals import Interrupts, Signalled, interrupts
 from mrsearch.cluster.task import INTERRUPTED
 from mrsearch.config.load import digest
+from mrsearch.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 LAG_SECONDS = 20.0

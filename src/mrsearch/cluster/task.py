@@ -23,8 +23,9 @@ from typing import Any
 
 import psutil
 
-from mrsearch.cluster.files import JobFiles, read_json, write_json
+from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.stopping import ATTEMPT, RANK, STOPPED, WORLD
+from mrsearch.files import read_json, write_json
 
 POLL_SECONDS = 0.2
 OWNER_SECONDS = 1.0

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from mrsearch.config.base import TRUTH_VALUE
 from mrsearch.config.run import Run
 from mrsearch.config.study import Study
+from mrsearch.files import write_text
 
 STUDIES = Path("config/studies")
 M = TypeVar("M", bound=BaseModel)
@@ -54,10 +55,7 @@ def read_study(source: str | Path) -> Study:
 
 def write_study(study: Study, path: Path) -> None:
     """Write the resolved study as JSON, whole or not at all; `read_study` reads it back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(study.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, study.model_dump_json(indent=2) + "\n")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

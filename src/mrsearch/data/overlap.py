@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config.study import Study
+from mrsearch.files import write_text
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -28,9 +29,7 @@ def write_overlap(study: Study, questions: Path, out: Path) -> None:
         asked = read(benchmark)
         ids = [row["id"] for row in asked if plain(row["question"]) in known]
         report[benchmark] = {"questions": len(asked), "shared": len(ids), "ids": ids}
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    part.replace(out)
+    write_text(out, json.dumps(report, indent=2) + "\n")
 
 
 def plain(question: str) -> str:

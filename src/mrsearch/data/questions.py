@@ -10,6 +10,7 @@ from typing import Any
 from mrsearch.config.study import Study
 from mrsearch.data.folder import read_folder_passages, read_folder_questions
 from mrsearch.data.hub import hub_passages, hub_questions
+from mrsearch.files import atomic_file
 
 TRAIN = "train"
 
@@ -27,10 +28,8 @@ def write_questions(study: Study, dataset: str, out: Path, downloads: Path = Pat
     found = _source_rows(study, dataset, downloads)
     rows = [_table_row(study, dataset, number, raw) for number, raw in enumerate(found)]
     _refuse_repeated(dataset, (row["id"] for row in rows))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    parquet.write_table(pyarrow.Table.from_pylist(rows), part, compression="zstd")
-    part.replace(out)
+    with atomic_file(out) as part:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), part, compression="zstd")
 
 
 def read_passages(study: Study, downloads: Path = Path()) -> Iterable[tuple[str, str, str]]:

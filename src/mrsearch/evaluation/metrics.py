@@ -16,6 +16,7 @@ from mrsearch.config import Study
 from mrsearch.evaluation import aggregates, provenance
 from mrsearch.evaluation.aggregates import Cell
 from mrsearch.evaluation.scores import CHOICES, COUNTS, SCORES, score_row
+from mrsearch.files import atomic_file
 
 TAGS = ("study", "model", "method", "seed", "decoding", "benchmark")
 
@@ -128,7 +129,5 @@ def _measures(row: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
+    with atomic_file(path) as part:
+        pq.write_table(table, part, compression="zstd")

@@ -25,6 +25,7 @@ from mrsearch.config.protocol import Decoding
 from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.scores import score_record
 from mrsearch.evaluation.waves import answer_in_waves, drop_waves
+from mrsearch.files import atomic_file, write_text
 
 if TYPE_CHECKING:
     from mrsearch.policy.http_policy import HttpPolicy
@@ -169,16 +170,12 @@ def _publish(files: Mapping[tuple[str, str], Path], out: Path, summary: dict[str
 
 def _place(source: Path, target: Path) -> None:
     """`source` at `target`, at once: a link to the same bytes where the disk allows it, else a copy."""
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
+    with atomic_file(target) as part:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -15,6 +15,7 @@ from mrsearch.config import Run, Study, read_study
 from mrsearch.config.layout import Layout
 from mrsearch.config.run import Paths
 from mrsearch.evaluation.provenance import code_revision
+from mrsearch.files import atomic_file
 from mrsearch.runlog import hash_path
 
 MANIFEST = "bundle.json"
@@ -58,10 +59,8 @@ def write_bundle(name: str, paths: Paths, project: Path, out: Path) -> None:
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in sorted(files.items())},
     }
     files[MANIFEST] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_bytes(_packed(study.name, files))
-    part.replace(out)
+    with atomic_file(out) as part:
+        part.write_bytes(_packed(study.name, files))
 
 
 def verify_bundle(bundle: Path) -> list[str]:

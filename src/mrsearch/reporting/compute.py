@@ -14,9 +14,10 @@ from typing import Any
 
 from mrsearch.config import Study
 from mrsearch.config.study import Resources
+from mrsearch.files import write_text
 from mrsearch.reporting.frame import method_label
 from mrsearch.reporting.html import to_html
-from mrsearch.reporting.layout import Block, Table, TableCell, to_csv, to_latex, to_markdown, write_text
+from mrsearch.reporting.layout import Block, Table, TableCell, to_csv, to_latex, to_markdown
 
 HOUR = 3600.0
 SHARED_STAGES = {"data": "data", "corpus": "data", "index": "index", "retriever": "index"}

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 MOST_ROWS = 45
@@ -145,14 +144,6 @@ def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({key: _plain(value) for key, value in row.items()} for row in listed)
     return text.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
 
 
 def _plain(value: Any) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
+from mrsearch.files import atomic_file, write_text
 from mrsearch.reporting.frame import Metrics, learned
 
 if TYPE_CHECKING:
@@ -140,10 +141,7 @@ def save(figure: Figure, data: pd.DataFrame, out: Path, name: str) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is found once, not once a format
     for kind, fields in metadata.items():
-        part = out / f"{name}.{kind}.part"
-        figure.savefig(part, format=kind, metadata=fields)
-        part.replace(out / f"{name}.{kind}")
+        with atomic_file(out / f"{name}.{kind}") as part:
+            figure.savefig(part, format=kind, metadata=fields)
     plt.close(figure)
-    part = out / f"{name}.csv.part"
-    data.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")
-    part.replace(out / f"{name}.csv")
+    write_text(out / f"{name}.csv", data.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study
+from mrsearch.files import write_text
 from mrsearch.reporting import cost_table, episode_table, method_tables, paper, scaling
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.html import to_html
-from mrsearch.reporting.layout import Mark, Table, to_csv, to_latex, to_markdown, write_text
+from mrsearch.reporting.layout import Mark, Table, to_csv, to_latex, to_markdown
 
 TERMINAL_WIDTH = 160
 

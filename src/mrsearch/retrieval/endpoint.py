@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from mrsearch.retrieval.atomic import read_json, write_json
+from mrsearch.files import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)

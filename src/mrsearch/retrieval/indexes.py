@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mrsearch.config.retrieval import Retriever
 from mrsearch.config.study import Study
+from mrsearch.files import publish_folder
 from mrsearch.retrieval import dense, lexical
-from mrsearch.retrieval.atomic import publish_folder
 from mrsearch.retrieval.fusion import FusedSearcher
 from mrsearch.retrieval.manifest import write_manifest
 from mrsearch.retrieval.passages import PassageStore

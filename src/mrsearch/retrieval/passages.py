@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mrsearch.agent.ports import Passage
-from mrsearch.retrieval.atomic import atomic_folder
+from mrsearch.files import atomic_folder
 
 FORMAT = 1
 BLOCK = 4096

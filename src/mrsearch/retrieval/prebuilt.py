@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mrsearch.config.study import Study
+from mrsearch.files import publish_folder
 from mrsearch.retrieval import faiss_index
-from mrsearch.retrieval.atomic import publish_folder
 from mrsearch.retrieval.builder import vector_dtype
 from mrsearch.retrieval.dense import EXACT, VECTORS
 from mrsearch.retrieval.encoder import load_encoder

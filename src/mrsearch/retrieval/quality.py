@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from mrsearch.config.study import Study
+from mrsearch.files import write_text
 from mrsearch.retrieval.bow import words
 from mrsearch.retrieval.dense import EXACT, DenseSearcher
 from mrsearch.retrieval.indexes import open_searcher
@@ -107,10 +108,7 @@ def read_questions(path: Path) -> list[tuple[str, list[str]]]:
 
 def write_report(rows: Sequence[Row], out: Path) -> None:
     """Write the table to `out`: Markdown for a name ending in .md, CSV otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text(as_markdown(rows) if out.suffix == ".md" else as_csv(rows), encoding="utf-8")
-    part.replace(out)
+    write_text(out, as_markdown(rows) if out.suffix == ".md" else as_csv(rows))
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -21,7 +21,7 @@ from mrsearch.cluster.local import LocalLauncher
 from mrsearch.cluster.signals import Interrupts, interrupts
 from mrsearch.config.load import digest
 from mrsearch.config.study import Study
-from mrsearch.retrieval.atomic import read_json, write_json
+from mrsearch.files import read_json, write_json
 from mrsearch.retrieval.endpoint import Endpoint, healthy, read_endpoint
 from mrsearch.retrieval.files import ServiceFiles
 from mrsearch.retrieval.keeper import pipeline_pid

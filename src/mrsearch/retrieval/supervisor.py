@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mrsearch.config.study import Study
-from mrsearch.retrieval.atomic import read_json
+from mrsearch.files import read_json
 from mrsearch.retrieval.files import ServiceFiles
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mrsearch.retrieval.atomic import read_json, write_json
+from mrsearch.files import read_json, write_json
 
 COUNT_AT = slice(8, 16)
 """Where the header keeps the number of rows (after a four-byte type and the dimension)."""

@@ -33,7 +33,7 @@ def make_base(study: Study, model: str, corpus: Path, out: Path, mirror: str | N
     `tiny` is built here with a tokenizer fitted on the study's text; `folder` is copied by link; `hub` is downloaded
     at its pinned revision, from `mirror` where one is given, and goes on where an interrupted download stopped.
     """
-    from mrsearch.retrieval.atomic import atomic_folder
+    from mrsearch.files import atomic_folder
 
     config = study.models[model]
     if isinstance(config, HubModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mrsearch.retrieval.atomic import atomic_folder
+from mrsearch.files import atomic_folder
 
 
 def export_model(model: Any, tokenizer: Any, out: Path) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mrsearch.files import atomic_file, write_text
+
 log = logging.getLogger(__name__)
 
 
@@ -24,9 +26,7 @@ class StepLog:
     def resume_at(self, step: int) -> None:
         """Drop rows of steps that will be run again."""
         rows = [row for row in self.rows() if row["step"] < step]
-        part = self.path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        part.replace(self.path)
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows written so far; a last line cut short by an interruption is left out."""
@@ -50,10 +50,8 @@ class StepLog:
 
     def publish(self, out: Path) -> None:
         """Copy the log to `out`, atomically."""
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(out.name + ".part")
-        shutil.copyfile(self.path, part)
-        part.replace(out)
+        with atomic_file(out) as part:
+            shutil.copyfile(self.path, part)
 
 
 def brief(row: dict[str, Any]) -> str:
