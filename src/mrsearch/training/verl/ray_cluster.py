@@ -83,7 +83,7 @@ def ray_cluster(node: Node, environment: Mapping[str, str]) -> Iterator[str | No
 def _head(node: Node) -> Iterator[str]:
     node.folder.mkdir(parents=True, exist_ok=True)
     _use_token(_token(node))
-    host = "127.0.0.1" if node.world == 1 else socket.gethostbyname(socket.gethostname())
+    host = _address()
     port = _free_port()
     # Sockets lie in it, whose paths may have 107 characters.
     scratch = Path(tempfile.mkdtemp(prefix="mrs-", dir="/tmp"))
@@ -113,7 +113,7 @@ def _work(node: Node) -> None:
     if address is None:
         return
     _use_token(_token(node))
-    process = _start(node, socket.gethostbyname(socket.gethostname()), [f"--address={address}"])
+    process = _start(node, _address(), [f"--address={address}"])
     try:
         while process.poll() is None and (read_json(node.meeting) or {}).get("address"):
             time.sleep(POLL_SECONDS)
@@ -183,9 +183,16 @@ def _await_nodes(process: subprocess.Popen[bytes], address: str, world: int) -> 
         raise RuntimeError(f"not all of {world} nodes joined Ray within {START_SECONDS:g} s")
 
 
+def _address() -> str:
+    """The address that other nodes reach this one by; a host's own name may stand for its loopback."""
+    from ray.util import get_node_ip_address
+
+    return str(get_node_ip_address())
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))
         port: int = probe.getsockname()[1]
         return port
 

@@ -51,21 +51,18 @@ def train_with_verl(
     """
     folder = RunFolder(run_dir.absolute())
     node = _node(study, folder.root)
-    with ray_cluster(node, _environment(study, folder)) as address:
-        if address is not None and not _finished(folder):
-            places = prepare(
-                study,
-                method,
-                seed,
-                start=start,
-                questions=questions,
-                corpus=corpus,
-                indexes=indexes,
-                endpoint=endpoint,
-                run_dir=folder.root,
-                ray=address,
-            )
-            _drive(study, model, method, seed, places, folder)
+    if not _finished(folder):
+        files: dict[str, Any] = {
+            "start": start,
+            "questions": questions,
+            "corpus": corpus,
+            "indexes": indexes,
+            "endpoint": endpoint,
+        }
+        with ray_cluster(node, _environment(study, folder)) as address:
+            if address is not None:
+                places = prepare(study, method, seed, **files, run_dir=folder.root, ray=address)
+                _drive(study, model, method, seed, places, folder)
     if node.rank:
         return False
     if not _finished(folder):
