@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mrsearch.reporting.method_tables import score_table
 from mrsearch.reporting.pareto_figure import frontier
 from mrsearch.reporting.retrieval_figure import retrieval_quality
 from mrsearch.reporting.tables import main_table_text, write_tables
+from mrsearch.reporting.training_figure import read_logs
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +175,16 @@ def test_retrieval_is_drawn_from_its_report(small_study: Study, tmp_path: Path):
     (tmp_path / "quality.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="not a report on retrieval"):
         retrieval_quality(study, tmp_path / "quality.csv", tmp_path / "figures")
+
+
+def test_entropy_is_missing_where_nothing_was_trained(
+    small_study: Study, make_train_logs: Callable[[Study, Path], Path], tmp_path: Path
+):
+    models = make_train_logs(small_study, tmp_path / "models")
+    path = models / "tiny" / "mr_search" / "seed0" / "train.jsonl"
+    first, *others = path.read_text().splitlines()
+    idle = json.loads(first) | {"entropy": 0.0, "zero_variance_groups": 1.0}
+    path.write_text("\n".join([json.dumps(idle), *others]) + "\n")
+    read = read_logs(small_study, ["mr_search"], models)
+    assert read[read.seed == 0].entropy.isna().tolist() == [True] + [False] * (len(others))
+    assert list(read.columns[4:7]) == ["em_1", "em_2", "em_3"]

@@ -85,4 +85,4 @@ def _panel(axes: Axes, data: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> 
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     low, high = 100 * float(data.share.min()), 100 * float(data.share.max())
     room = max(2.0, 0.15 * (high - low))
-    axes.set_ylim(max(0.0, low - room), high + room)
+    axes.set_ylim(max(0.0, low - room), min(high + room, 101.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,8 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
             raw = json.loads(line)
             rewards = {f"{REWARD}_{episode}": value for episode, value in enumerate(raw[REWARD], 1)}
             rows.append({"step": raw["step"], **rewards, **{key: raw[key] for key in PANELS if key != REWARD}})
+            if raw.get("zero_variance_groups") == 1.0 and raw["entropy"] == 0.0:
+                rows[-1]["entropy"] = math.nan  # nothing was trained, so nothing was measured
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}, line {number}: not a step of a training log: {error!r}") from error
     return rows
