@@ -138,6 +138,16 @@ def test_ctrl_c_while_the_server_starts_cancels_it(ran: Project, quiet: TestClus
     ran.assert_nothing_left()
 
 
+def test_sigterm_lets_jobs_end_and_a_rerun_completes(ran: Project, quiet: TestCluster) -> None:
+    process, _ = ran.evaluate()
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=SECONDS)
+    ran.assert_nothing_left()
+    ran.run("evaluations")
+    ran.assert_nothing_left()
+    assert (ran.folder / EVALUATIONS / "tiny" / "mr_search" / "seed3" / "run.json").is_file()
+
+
 def test_ctrl_c_cancels_a_training(ran: Project, quiet: TestCluster) -> None:
     shutil.rmtree(ran.folder / TRAINED)
     process = ran.start(f"{TRAINED}/run.json")
@@ -147,13 +157,3 @@ def test_ctrl_c_cancels_a_training(ran: Project, quiet: TestCluster) -> None:
     assert process.returncode != 0, output
     wait_until(lambda: quiet.jobs() == [], "all jobs are cancelled", 30)
     ran.assert_nothing_left()
-
-
-def test_sigterm_lets_jobs_end_and_a_rerun_completes(ran: Project, quiet: TestCluster) -> None:
-    process, _ = ran.evaluate()
-    os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=SECONDS)
-    ran.assert_nothing_left()
-    ran.run("evaluations")
-    ran.assert_nothing_left()
-    assert (ran.folder / EVALUATIONS / "tiny" / "mr_search" / "seed3" / "run.json").is_file()
