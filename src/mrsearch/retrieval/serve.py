@@ -104,8 +104,8 @@ def _bearer(host: str, managed: Managed | None) -> str | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches off Nagle's algorithm only for sockets that name their protocol: otherwise every answer waits about
-    # 40 ms for the acknowledgement of its own headers.
+    # asyncio switches off Nagle's algorithm only for sockets that name their protocol: otherwise every answer waits
+    # about 40 ms for the acknowledgement of its own headers.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
