@@ -33,7 +33,7 @@ if ASKED.prefix:
     shell.prefix(ASKED.prefix)
 TRAINED = [name for name, method in STUDY.methods.items() if method.train]
 DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
-REGISTERED = {row.folder: row.name for row in registry.rows_of(STUDY) if row.kind != "model"}
+REGISTERED = {row.folder: row.name for row in registry.downloads_of(STUDY)}
 MIRROR_OPTION = ["--mirror", RUN.paths.mirror] if RUN.paths.mirror else []
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
 TOKEN = LAYOUT.token(STUDY.retrieval.use)
@@ -104,15 +104,15 @@ def corpus_download(wildcards=None):
 
 
 def index_download(wildcards):
-    """The published index that serves a retriever."""
-    row = registry.prebuilt_index(STUDY, wildcards.retriever)
-    return registered_folders(row) if row else []
+    """The published index that serves a retriever, and its published encoder."""
+    rows = registry.prebuilt_index(STUDY, wildcards.retriever), registry.encoder(STUDY, wildcards.retriever)
+    return registered_folders(*filter(None, rows))
 
 
 def index_action(wildcards):
     """How a retriever's index comes about."""
-    taken_over = registry.prebuilt_index(STUDY, wildcards.retriever)
-    return ["import", "--downloads", str(LAYOUT.downloads)] if taken_over else ["build"]
+    action = "import" if registry.prebuilt_index(STUDY, wildcards.retriever) else "build"
+    return [action, *(["--downloads", str(LAYOUT.downloads)] if index_download(wildcards) else [])]
 
 
 def question_files(wildcards=None):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from mrsearch.config import load_study
 from mrsearch.config.run import Run
-from mrsearch.data.registry import prebuilt_index
+from mrsearch.data.registry import downloads_of, encoder, prebuilt_index
+from mrsearch.retrieval.encoder import MINILM_PACKAGE
 from mrsearch.retrieval.indexes import build_index, open_searcher
 from mrsearch.retrieval.passages import PassageStore, build_store
 from mrsearch.retrieval.prebuilt import import_index
@@ -36,7 +42,26 @@ def test_joined_parts_search_as_an_index_built_here(root, tmp_path):
 def test_a_published_index_serves_its_own_encoder_alone(root):
     paper = load_study(Run(study="paper"), root)
     assert prebuilt_index(paper, "e5").name == "wiki-18-e5"
-    for key, value in (("index", "hnsw"), ("encoder.revision", "f" * 40)):
-        other = load_study(Run(study="paper", overrides={f"retrieval.retrievers.e5.{key}": value}), root)
-        assert prebuilt_index(other, "e5") is None, key
+    approximate = load_study(Run(study="paper", overrides={"retrieval.retrievers.e5.index": "hnsw"}), root)
+    assert prebuilt_index(approximate, "e5") == prebuilt_index(paper, "e5")
+    revised = load_study(Run(study="paper", overrides={"retrieval.retrievers.e5.encoder.revision": "f" * 40}), root)
+    assert prebuilt_index(revised, "e5") is None
+    assert encoder(paper, "e5").name == "e5-base-v2" and encoder(revised, "e5") is None
+    names = {row.name for row in downloads_of(paper)}
+    assert {"wiki-18-e5", "e5-base-v2"} < names and not {"qwen2.5-3b", "qwen2.5-7b"} & names
     assert prebuilt_index(study(root), "minilm") is None
+
+
+def test_an_index_carries_its_published_encoder(root, tmp_path):
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    downloaded = tmp_path / "downloaded"
+    shutil.copytree(Path(spec.origin).parent / "model", downloaded)
+    published = {"kind": "hub", "path": "somebody/encoder", "revision": "f" * 40}
+    hub = study(root, **{"retrieval.retrievers.minilm.encoder": published})
+    build_store([(str(n), f"T{n}", text) for n, text in enumerate(["blue whale", "opera house"])], tmp_path / "corpus")
+    build_index(hub, "minilm", tmp_path / "corpus", tmp_path / "built" / "minilm", downloaded)
+    shutil.rmtree(downloaded)
+    searcher = open_searcher(hub, "minilm", PassageStore(tmp_path / "corpus"), tmp_path / "built")
+    assert [ranking.positions for ranking in searcher.search(["a whale", "singers"], 1)] == [[0], [1]]
+    manifest = json.loads((tmp_path / "built" / "minilm" / "index.json").read_text())
+    assert manifest["encoder"] == f"somebody/encoder@{'f' * 40}"

@@ -57,10 +57,9 @@ def missing(study: options.Study, downloads: Downloads) -> None:
     from mrsearch.config import read_study
     from mrsearch.data.download import missing as lacking
     from mrsearch.data.download import missing_message
-    from mrsearch.data.registry import rows_of
+    from mrsearch.data.registry import downloads_of
 
-    data = [row for row in rows_of(read_study(study)) if row.kind != "model"]
-    if found := lacking((row, downloads / row.folder) for row in data):
+    if found := lacking((row, downloads / row.folder) for row in downloads_of(read_study(study))):
         raise ValueError(missing_message(found, downloads))
 
 

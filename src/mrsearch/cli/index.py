@@ -10,6 +10,7 @@ import typer
 from mrsearch.cli import options
 
 app = typer.Typer(no_args_is_help=True, help="Retrieval indexes.")
+Downloads = Annotated[Path, typer.Option(help="Folder of registered downloads.")]
 
 
 @app.command()
@@ -18,12 +19,16 @@ def build(
     retriever: Annotated[str, typer.Option(help="Name of a retriever of the study.")],
     corpus: options.Corpus,
     out: options.Out,
+    downloads: Downloads | None = None,
 ) -> None:
     """Encode the passages and build one retriever's index; an interrupted build goes on where it stopped."""
     from mrsearch.config import read_study
+    from mrsearch.data.registry import encoder
     from mrsearch.retrieval.indexes import build_index
 
-    build_index(read_study(study), retriever, corpus, out)
+    read = read_study(study)
+    row = encoder(read, retriever) if downloads else None
+    build_index(read, retriever, corpus, out, downloads / row.folder if downloads and row else None)
 
 
 @app.command("import")
@@ -31,19 +36,21 @@ def take_over(
     study: options.Study,
     retriever: Annotated[str, typer.Option(help="Name of a retriever of the study.")],
     corpus: options.Corpus,
-    downloads: Annotated[Path, typer.Option(help="Folder of registered downloads.")],
+    downloads: Downloads,
     out: options.Out,
 ) -> None:
     """Make the study's published index the index of one retriever, instead of encoding the passages."""
     from mrsearch.config import read_study
-    from mrsearch.data.registry import prebuilt_index
+    from mrsearch.data.registry import encoder, prebuilt_index
     from mrsearch.retrieval.prebuilt import import_index
 
     read = read_study(study)
     row = prebuilt_index(read, retriever)
     if row is None or row.files is None:
         raise ValueError(f"data.prebuilt_index does not fit retrieval.retrievers.{retriever}: build the index instead")
-    import_index(read, retriever, corpus, [downloads / row.folder / file.path for file in row.files], out)
+    parts = [downloads / row.folder / file.path for file in row.files]
+    encoded_by = encoder(read, retriever)
+    import_index(read, retriever, corpus, parts, out, downloads / encoded_by.folder if encoded_by else None)
 
 
 @app.command()

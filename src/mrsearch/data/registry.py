@@ -160,16 +160,31 @@ def questions_row(study: Study, dataset: str) -> Row:
 
 
 def prebuilt_index(study: Study, retriever: str) -> Row | None:
-    """The row of the published index that serves a retriever, or None: it must be exact float32 by the same encoder."""
+    """The row of the published index that serves a retriever, or None: it must hold vectors of the same encoder."""
     config = study.retrieval.retrievers[retriever]
     if study.data.kind != "hub" or study.data.prebuilt_index is None or config.kind != "dense":
         return None
     published = row(study.data.prebuilt_index, "index")
-    if published.encoder is None or config.index != "flat":
+    if published.encoder is None:
         return None
     encoder = row(published.encoder, "model")
     same = (config.encoder.path, config.encoder.revision) == (encoder.repository, encoder.revision)
     return published if same else None
+
+
+def encoder(study: Study, retriever: str) -> Row | None:
+    """The row of a retriever's published encoder; None where it is not registered, or not published at all."""
+    config = study.retrieval.retrievers[retriever]
+    if study.data.kind != "hub" or config.kind != "dense" or config.encoder.kind != "hub":
+        return None
+    wanted = (config.encoder.path, config.encoder.revision)
+    return next((entry for entry in registry().values() if (entry.repository, entry.revision) == wanted), None)
+
+
+def downloads_of(study: Study) -> list[Row]:
+    """The rows of `rows_of` without policies, which have a rule of their own."""
+    encoders = [encoder(study, retriever) for retriever in study.retrieval.retrievers]
+    return [entry for entry in rows_of(study) if entry.kind != "model" or entry in encoders]
 
 
 def rows_of(study: Study) -> list[Row]:

@@ -38,20 +38,27 @@ class DenseSearcher:
         return DenseSearcher(self._encoder, TorchIndex(self._rows), self._rows)
 
 
-def build_dense(config: DenseRetriever, store: PassageStore, work: Path) -> dict[str, object]:
+def build_dense(
+    config: DenseRetriever, store: PassageStore, work: Path, download: Path | None = None
+) -> dict[str, object]:
     """Encode the corpus and make the index in the folder `work`; returns facts for `index.json`.
 
-    Goes on where an earlier run in that folder stopped.
+    Goes on where an earlier run in that folder stopped. download: folder of a `hub` encoder's files.
     """
-    encoder = fit_or_load(config.encoder, ((passage.title, passage.text) for passage in store))
+    encoder = fit_or_load(config.encoder, ((passage.title, passage.text) for passage in store), download)
     encode_corpus(config, store, encoder, work / VECTORS, built_from(config))
     if config.index not in EXACT:
         rows = open_vectors(work / VECTORS, len(store), encoder.dim, vector_dtype(config))
         faiss_index.build(config, rows, work)
-    if config.encoder.kind == "bow":
-        encoder.save(work / ENCODER_FOLDER)
+    keep_encoder(encoder, config, work)
     drop_journal(work / VECTORS)
     return {"dim": encoder.dim, "dtype": vector_dtype(config), "encoder": encoder.fingerprint}
+
+
+def keep_encoder(encoder: TextEncoder, config: DenseRetriever, work: Path) -> None:
+    """Put the encoder into the index's folder unless it lies on every machine anyway."""
+    if config.encoder.kind in ("bow", "hub"):
+        encoder.save(work / ENCODER_FOLDER)
 
 
 def open_dense(name: str, config: DenseRetriever, store: PassageStore, folder: Path) -> DenseSearcher:

@@ -73,36 +73,45 @@ class TextEncoder:
         return np.divide(vectors, lengths, out=vectors, where=lengths > 0)
 
 
-def fit_or_load(config: EncoderConfig, passages: Iterable[tuple[str, str]], device: str | None = None) -> TextEncoder:
-    """The encoder that builds an index; `bow` is fitted on the (title, text) pairs, the others are read."""
+def fit_or_load(
+    config: EncoderConfig, passages: Iterable[tuple[str, str]], download: Path | None = None
+) -> TextEncoder:
+    """The encoder that builds an index; `bow` is fitted on the (title, text) pairs, the others are read.
+
+    download: folder of a `hub` encoder's verified files; None asks the hub.
+    """
     if config.kind == "bow":
         model = bow.fit(passages)
         return TextEncoder(model, config, bow.fingerprint(model))
-    return load_encoder(config, device=device)
+    return load_encoder(config, download=download)
 
 
-def load_encoder(config: EncoderConfig, index: Path | None = None, device: str | None = None) -> TextEncoder:
-    """The encoder that answers queries; `bow` is read from the folder of its index.
+def load_encoder(
+    config: EncoderConfig, index: Path | None = None, device: str | None = None, download: Path | None = None
+) -> TextEncoder:
+    """The encoder that answers queries; `bow` and `hub` are read from the folder of their index, so that what searches
+    it needs no network.
 
-    device: as torch names it; None takes a GPU where there is one. ValueError if its files are missing.
+    device: as torch names it; None takes a GPU where there is one. download: as in `fit_or_load`. ValueError if its
+    files are missing.
     """
     from sentence_transformers import SentenceTransformer
 
-    source, revision = _source(config, index)
+    source, revision = _source(config, index, download)
     options: dict[str, Any] = {"device": device or ("cpu" if config.kind == "bow" else None)}
     if config.kind != "bow":
         options["model_kwargs"] = {"dtype": config.dtype}
-    model = SentenceTransformer(source, revision=revision, local_files_only=config.kind != "hub", **options)
+    model = SentenceTransformer(source, revision=revision, local_files_only=revision is None, **options)
     if config.kind != "bow":
         model.max_seq_length = min(config.max_tokens, model.max_seq_length or config.max_tokens)
-    fingerprint = bow.fingerprint(model) if config.kind == "bow" else _fingerprint(source, revision)
+    fingerprint = bow.fingerprint(model) if config.kind == "bow" else _fingerprint(config, source)
     return TextEncoder(model, config, fingerprint)
 
 
-def _fingerprint(source: str, revision: str | None) -> str:
+def _fingerprint(config: EncoderConfig, source: str) -> str:
     """The revision of a repository, or the hash of a folder's weights and settings."""
-    if revision is not None:
-        return f"{source}@{revision}"
+    if config.kind == "hub":
+        return f"{config.path}@{config.revision}"
     digest = hashlib.sha256()
     for file in sorted(Path(source).rglob("*")):
         if file.suffix in (".safetensors", ".bin", ".json", ".txt", ".model"):
@@ -112,11 +121,13 @@ def _fingerprint(source: str, revision: str | None) -> str:
     return digest.hexdigest()
 
 
-def _source(config: EncoderConfig, index: Path | None) -> tuple[str, str | None]:
-    """Folder or repository, and revision."""
+def _source(config: EncoderConfig, index: Path | None, download: Path | None) -> tuple[str, str | None]:
+    """Folder, or repository and revision."""
     if config.kind == "hub":
         assert config.path is not None
-        return config.path, config.revision
+        kept = index / ENCODER_FOLDER if index else None
+        folder = download or kept
+        return (str(folder), None) if folder and folder.is_dir() else (config.path, config.revision)
     if config.kind == "minilm":
         folder = _minilm_folder()
     elif config.kind == "bow":

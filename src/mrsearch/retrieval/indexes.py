@@ -14,10 +14,11 @@ from mrsearch.retrieval.passages import PassageStore
 from mrsearch.retrieval.ranking import Searcher
 
 
-def build_index(study: Study, retriever_name: str, corpus: Path, out: Path) -> None:
+def build_index(study: Study, retriever_name: str, corpus: Path, out: Path, encoder: Path | None = None) -> None:
     """Build the index of one retriever of the study from the passage store `corpus` into the folder `out`.
 
-    `out` appears whole or not at all. The work in progress lies in `<out>.work`; a killed build goes on from there.
+    encoder: folder of a `hub` encoder's verified files; None asks the hub. `out` appears whole or not at all. The work
+    in progress lies in `<out>.work`; a killed build goes on from there.
     """
     config = _retriever(study, retriever_name)
     store = PassageStore(corpus)
@@ -27,7 +28,7 @@ def build_index(study: Study, retriever_name: str, corpus: Path, out: Path) -> N
     work = out.with_name(out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
     if config.kind == "dense":
-        facts = dense.build_dense(config, store, work)
+        facts = dense.build_dense(config, store, work, encoder)
     else:
         facts = lexical.build_lexical(store, work)
     write_manifest(work, retriever_name, config, store, **facts)

@@ -11,7 +11,7 @@ from mrsearch.config.study import Study
 from mrsearch.files import publish_folder
 from mrsearch.retrieval import faiss_index
 from mrsearch.retrieval.builder import vector_dtype
-from mrsearch.retrieval.dense import EXACT, VECTORS
+from mrsearch.retrieval.dense import EXACT, VECTORS, keep_encoder
 from mrsearch.retrieval.encoder import load_encoder
 from mrsearch.retrieval.manifest import write_manifest
 from mrsearch.retrieval.passages import PassageStore
@@ -23,13 +23,15 @@ UNUSED = slice(16, 32)
 """Bytes of the header that FAISS writes and never reads; they differ between its versions."""
 
 
-def import_index(study: Study, retriever_name: str, corpus: Path, parts: Sequence[Path], out: Path) -> None:
+def import_index(
+    study: Study, retriever_name: str, corpus: Path, parts: Sequence[Path], out: Path, encoder_files: Path | None = None
+) -> None:
     """Make the FAISS IndexFlatIP that the parts hold, one after the other, the index of one dense retriever in `out`.
 
     Row i must be the vector of passage i. The parts are read block by block and written in the retriever's own
     precision: float16 for all but `flat`, so a 65 GB file of float32 never has to fit in memory, nor twice on disk. A
-    killed import goes on where it stopped. ValueError where the parts are not as many vectors of the encoder's
-    dimension as the corpus has passages.
+    killed import goes on where it stopped. encoder_files: folder of a `hub` encoder; None asks the hub. ValueError
+    where the parts are not as many vectors of the encoder's dimension as the corpus has passages.
     """
     config = study.retrieval.retrievers[retriever_name]
     if config.kind != "dense":
@@ -38,7 +40,7 @@ def import_index(study: Study, retriever_name: str, corpus: Path, parts: Sequenc
         raise ValueError(
             f"retrieval.retrievers.{retriever_name}: a bow encoder is fitted on its corpus: build the index"
         )
-    store, encoder = PassageStore(corpus), load_encoder(config.encoder)
+    store, encoder = PassageStore(corpus), load_encoder(config.encoder, download=encoder_files)
     count, dim, dtype = len(store), encoder.dim, vector_dtype(config)
     _check(parts, count, dim)
     work = out.with_name(out.name + ".work")
@@ -52,6 +54,7 @@ def import_index(study: Study, retriever_name: str, corpus: Path, parts: Sequenc
             meter.advance(len(rows))
     if config.index not in EXACT:
         faiss_index.build(config, open_vectors(work / VECTORS, count, dim, dtype), work)
+    keep_encoder(encoder, config, work)
     drop_journal(work / VECTORS)
     facts = {"dim": dim, "dtype": dtype, "encoder": encoder.fingerprint}
     write_manifest(work, retriever_name, config, store, **facts)
