@@ -75,7 +75,9 @@ def _panel(axes: Axes, data: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> 
     points: list[dict[str, Any]] = data.to_dict("records")  # type: ignore[assignment]
     for point in points:
         look = looks[point["retriever"]] | ({} if point["measured"] else {"markerfacecolor": "white"})
-        axes.plot([point["milliseconds"]], [100 * point["share"]], **look, linestyle="none", markersize=4.5)
+        axes.plot(
+            [point["milliseconds"]], [100 * point["share"]], **look, linestyle="none", markersize=4.5, clip_on=False
+        )
     axes.set_xscale("log")
     fastest, slowest = data.milliseconds.min(), data.milliseconds.max()
     axes.set_xlim(fastest / 1.6, slowest * 1.6)
