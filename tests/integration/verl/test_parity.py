@@ -88,6 +88,8 @@ def engine(study, shared):
     made.initialize()
     yield made, config
     torch.distributed.destroy_process_group()
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)  # other tests' processes are no ranks
 
 
 def local_rows(study, method, metas):
