@@ -114,3 +114,10 @@ def test_a_server_that_other_nodes_cannot_reach_is_named(root: Path) -> None:
     (problem,) = said("127.0.0.1")
     assert "set 0.0.0.0, which asks clients for a bearer token" in problem
     assert said("0.0.0.0") == said("127.0.0.1", one_machine=True) == []
+
+
+def test_an_interpreter_that_slurm_jobs_cannot_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/me/my project/.venv/bin/python")
+    assert [problem for problem in machine.interpreter() if "has a space" in problem]
+    monkeypatch.setattr(sys, "executable", "/home/me/project/.venv/bin/python")
+    assert not list(machine.interpreter())

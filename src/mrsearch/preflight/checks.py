@@ -20,4 +20,5 @@ def preflight(run: Run, study: Study) -> list[str]:
     except ConfigError as error:
         return [*str(error).splitlines(), *problems]
     reachable = machine.reachable(study, site)
+    problems += machine.interpreter()
     return [*cluster.fits(study, site), *problems, *reachable, *cluster.programs(site), *cluster.partitions(site)]

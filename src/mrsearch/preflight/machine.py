@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,15 @@ def versions(requirements: Path = REQUIREMENTS) -> Iterator[str]:
             continue
         if not requirement.specifier.contains(installed, prereleases=True):
             yield f"{requirement.name} {installed} is installed, {requirement} is needed: install envs/cpu.lock.txt"
+
+
+def interpreter() -> Iterator[str]:
+    """Snakemake's Slurm executor puts the interpreter's path into its job scripts as it is."""
+    if " " in sys.executable:
+        yield (
+            f"Python's path ({sys.executable}) has a space, which Snakemake's Slurm executor does not quote: install "
+            "into a folder without, or start Snakemake through a link without"
+        )
 
 
 def port(study: Study) -> Iterator[str]:

@@ -39,12 +39,15 @@ class Project:
         self.snakemake = folder / "bin" / "snakemake"
         self.snakemake.parent.mkdir()
         self.snakemake.write_text(SNAKEMAKE)
+        # The checkout's folder may have a space in its name, which Snakemake's Slurm executor cannot deal with.
+        environment = cluster.root / "environment"
+        if not environment.exists():
+            environment.symlink_to(sys.prefix)
+        self.python = environment / "bin" / Path(sys.executable).name
 
     def start(self, *arguments: str, profile: str = "slurm", config: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Snakemake in a process group of its own."""
-        program: list[object] = (
-            [sys.executable, self.snakemake, *POLLING] if profile == "slurm" else [BIN / "snakemake"]
-        )
+        program: list[object] = [self.python, self.snakemake, *POLLING] if profile == "slurm" else [BIN / "snakemake"]
         command = [*program, "--profile", profile, *arguments, "--config", STUDY, SITE, *config]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
         return subprocess.Popen(
