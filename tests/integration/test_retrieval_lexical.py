@@ -111,8 +111,8 @@ def test_hybrid_engine_fuses_both(place):
 
 def test_runs_without_any_java_on_the_machine(place):
     code = "import sys; from pathlib import Path; from mrsearch.retrieval import java; "
-    code += "print(java.load('java.lang.System').getProperty('java.home'), java.home())"
+    code += "print(java.load('java.lang.System').getProperty('java.home'), java.home(), sep='\\n')"
     bare = {"PATH": "/nonexistent", "LANG": "C.UTF-8"}
     done = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True)
-    used, packaged = done.stdout.split()[-2:]
+    used, packaged = done.stdout.splitlines()[-2:]
     assert os.path.realpath(used) == os.path.realpath(packaged)
