@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,8 +17,16 @@ pytestmark = pytest.mark.e2e
 def typed(project: Project, *command: str, code: int = 0) -> str:
     """Output of a command in the project's folder; the test fails on another exit code."""
     words = [str(BIN / command[0]) if (BIN / command[0]).exists() else command[0], *command[1:]]
+    # What `make test` tells the makes below it is nothing that a user's shell holds.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(
-        words, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+        words,
+        cwd=project.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == code, done.stdout
     return done.stdout
