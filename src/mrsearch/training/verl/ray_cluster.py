@@ -67,8 +67,14 @@ def ray_cluster(node: Node, environment: Mapping[str, str]) -> Iterator[str | No
     """Start this node's part of Ray; the head yields the cluster's address once every node is there.
 
     On other nodes the block gets None, and the context ends with the head's. `environment` is set before Ray starts,
-    because its workers inherit the environment of their own node. RuntimeError where nodes do not find each other.
+    because its workers inherit the environment of their own node. RuntimeError where nodes do not find each other;
+    ValueError where Ray cannot start from the environment's folder.
     """
+    if " " in sys.prefix:
+        raise ValueError(
+            f"the training environment ({sys.prefix}) lies in a folder whose name has a space, where Ray cannot start "
+            "its workers: install it elsewhere and name it in paths.train_environment"
+        )
     os.environ |= environment
     os.environ.pop("ROCR_VISIBLE_DEVICES", None)  # verl refuses it beside CUDA_VISIBLE_DEVICES
     if node.rank == 0:
