@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -71,6 +72,10 @@ def serve(study: Study, corpus: Path, indexes: Path, managed: Managed | None = N
     if managed:
         _announce(app, managed.live, endpoint)
         threading.Thread(target=_end_with_parent, args=(server, managed.parent), daemon=True).start()
+    # What is loaded by now stays: without this, every full garbage collection looks through all of torch's objects and
+    # stops the server for a tenth of a second or two.
+    gc.collect()
+    gc.freeze()
     log.info("serving %d passages of retriever %s at %s", len(store), study.retrieval.use, endpoint.url)
     server.run(sockets=[listener])
 
