@@ -55,7 +55,7 @@ RUN_BY = {
     "mrsearch study": ("e2e/test_commands.py", '"mrsearch", "study"'),
     "mrsearch train ... --scheduler slurm --dry-run": ("unit/test_cluster_site.py", '"--dry-run"'),
     "mrsearch verify": ("e2e/test_commands.py", '"mrsearch", "verify"'),
-    "mrsearch wandb-sync": ("unit/test_tracking.py", "upload("),
+    "mrsearch wandb-sync": ("integration/test_tracking.py", "upload("),
     "pip install --no-deps --require-hashes -r envs/lexical.lock.txt": (
         "e2e/test_commands.py",
         "envs/lexical.lock.txt",
