@@ -170,7 +170,7 @@ def scratch_folder(wildcards):
 
 def training_stage(wildcards):
     """Whose resources a training takes."""
-    return "warm_start" if STUDY.methods[wildcards.method].train.algorithm == "sft" else "train"
+    return STUDY.training_stage(wildcards.method)
 
 
 def training_resource(name):

@@ -46,13 +46,13 @@ def train_elsewhere(
     from mrsearch.cluster.queue import SlurmError
     from mrsearch.cluster.signals import Signalled
     from mrsearch.config import read_study
-    from mrsearch.training.submission import Placement, rendered_training, stage_of, submit_training, training_python
+    from mrsearch.training.submission import Placement, rendered_training, submit_training, training_python
 
     study, method = read_study(names["study"]), names["method"]
     if method not in study.methods:
         raise ValueError(f"--method ({method!r}) is not a method of {study.name}: known are {', '.join(study.methods)}")
     given = {key: value for key, value in asked.items() if value is not None}
-    resources = getattr(study.resources, stage_of(study, method)).model_copy(update=given)
+    resources = getattr(study.resources, study.training_stage(method)).model_copy(update=given)
     placed = Placement(str(scheduler), site, resources)
     title = f"{names['model']}-{method}-seed{names['seed']}"
     files = {key: path for key, path in paths.items() if path is not None}

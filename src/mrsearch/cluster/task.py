@@ -8,7 +8,6 @@ waits long enough for it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -23,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from mrsearch.cluster.children import ended_with_parent
 from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.stopping import ATTEMPT, RANK, STOPPED, WORLD
 from mrsearch.files import read_json, write_json
@@ -84,7 +84,7 @@ class Task:
                 stderr=log,
                 process_group=0,
                 env=os.environ | {ATTEMPT: f"{self.job_id}-{self.restarts}", RANK: self._rank, WORLD: self._world},
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=ended_with_parent(signal.SIGKILL),
             )
         status = self._wait(self._child)
         if status == INTERRUPTED:
@@ -199,12 +199,6 @@ def _kill_group(group: int) -> None:
     """End what the command left running, such as the tracker's service process."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-
-
-def _die_with_parent() -> None:
-    """Let the kernel end the command if this process is killed."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -51,9 +51,8 @@ def base_model(study: Study, model: str) -> str:
 
 def train(study: Study, model: str, method: str) -> str:
     """For the training of one method."""
-    chosen = study.methods[method]
-    assert chosen.train is not None, f"{method} is not trained"
-    settings = study.warm_start.model_dump(mode="json") if chosen.train.algorithm == "sft" else _training(study)
+    supervised = study.training_stage(method) == "warm_start"
+    settings = study.warm_start.model_dump(mode="json") if supervised else _training(study)
     return digest(_model(study, model), _behaviour(study, method), settings, _protocol(study, method), _search(study))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from mrsearch.config.base import Model, Name
@@ -112,6 +114,17 @@ class Study(Model):
         """Whose weights run `method`: "base" or the name of a trained method."""
         chosen = self.methods[method]
         return method if chosen.train else chosen.policy or "base"
+
+    def training_stage(self, method: str) -> Literal["warm_start", "train"]:
+        """The stage whose settings and resources a training of `method` takes; ValueError where it trains nothing."""
+        train = self.methods[method].train
+        if train is None:
+            raise ValueError(f"methods.{method} trains nothing: it runs the policy of {self.policy_of(method)!r}")
+        return "warm_start" if train.algorithm == "sft" else "train"
+
+    def training_steps(self, method: str) -> int:
+        """Steps of a training of `method` at most; ValueError as `training_stage`."""
+        return (self.warm_start if self.training_stage(method) == "warm_start" else self.training).steps
 
     def turns_of(self, method: str) -> int:
         """Turn budget of an episode of `method`."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from mrsearch.cluster.children import ended_with_parent
+from mrsearch.cluster.ports import free_port
 from mrsearch.config.serving import Engine
 from mrsearch.policy.dialects import HEALTH
 from mrsearch.policy.http_policy import HttpPolicy
@@ -62,13 +62,17 @@ def serve(engine: Engine, folder: Path, context_tokens: int, log_file: Path) -> 
 
     ValueError with the end of its log where it dies or does not get healthy within `start_seconds`.
     """
-    port = _free_port()
+    port = free_port()
     command = server_command(engine, folder, port, context_tokens)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     log.info("starting %s", " ".join(command))
     with log_file.open("wb") as output:
         server = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_end_with_parent
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=ended_with_parent(signal.SIGTERM),
         )
     try:
         url = f"http://127.0.0.1:{port}"
@@ -120,12 +124,6 @@ def _await_health(engine: Engine, server: subprocess.Popen[bytes], url: str, log
         time.sleep(0.2)
 
 
-def _end_with_parent() -> None:
-    """Let Linux end this process when the one that started it is killed (prctl, PR_SET_PDEATHSIG = 1)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
 def _end(server: subprocess.Popen[bytes]) -> None:
     """End the server's process group: first with a request, then by force."""
     for end in (signal.SIGTERM, signal.SIGKILL):
@@ -137,10 +135,3 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 def _tail(log_file: Path) -> str:
     return log_file.read_text(encoding="utf-8", errors="replace")[-TAIL:]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

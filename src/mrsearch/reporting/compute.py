@@ -91,7 +91,7 @@ def method_jobs(study: Study, root: Path) -> Iterator[Job]:
                 names = (model, method, seed, place.as_posix())
                 if settings.train:
                     run = _read_json(root / "models" / place / "run.json")
-                    stage = "warm_start" if settings.train.algorithm == "sft" else "train"
+                    stage = study.training_stage(method)
                     held = run.get("config", {}).get("resources", {}).get(stage)
                     asked = Resources.model_validate(held) if held else getattr(study.resources, stage)
                     yield Job("train", *names, run.get("timing", {}).get("seconds"), asked)

@@ -28,14 +28,6 @@ class Placement:
     resources: Resources
 
 
-def stage_of(study: Study, method: str) -> str:
-    """The stage whose resources a training of `method` takes; ValueError where it trains nothing."""
-    train = study.methods[method].train
-    if train is None:
-        raise ValueError(f"methods.{method} trains nothing: it runs the policy of {study.policy_of(method)!r}")
-    return "warm_start" if train.algorithm == "sft" else "train"
-
-
 def submit_training(
     study: Study,
     name: str,
@@ -52,10 +44,9 @@ def submit_training(
     Called again, by whomever, it attaches to the job that runs. JobFailed says why a training failed. `python` runs it
     in place of this one.
     """
-    launcher = managed_launcher(placement.scheduler, placement.site, stage_of(study, method), placement.resources)
-    steps = study.warm_start.steps if stage_of(study, method) == "warm_start" else study.training.steps
+    launcher = managed_launcher(placement.scheduler, placement.site, study.training_stage(method), placement.resources)
     job = training_job(name, arguments, run_dir, outputs, python)
-    job.run(launcher, show, Progress(StepLog(run_dir, name, steps)))
+    job.run(launcher, show, Progress(StepLog(run_dir, name, study.training_steps(method))))
 
 
 def rendered_training(
@@ -71,7 +62,7 @@ def rendered_training(
     from mrsearch.cluster.slurm import SlurmLauncher, inside_container
 
     job = training_job(name, arguments, run_dir, (), python)
-    launcher = managed_launcher(placement.scheduler, placement.site, stage_of(study, method), placement.resources)
+    launcher = managed_launcher(placement.scheduler, placement.site, study.training_stage(method), placement.resources)
     if not isinstance(launcher, SlurmLauncher):
         return " ".join(job.command)
     command = inside_container(job.command, launcher.site)
@@ -91,7 +82,7 @@ def training_python(study: Study, method: str, environment: Path, placement: Pla
 
     ValueError where that is missing; on a site with a container, the image has it.
     """
-    if study.training.backend != "verl" or stage_of(study, method) != "train":
+    if study.training.backend != "verl" or study.training_stage(method) != "train":
         return None
     from mrsearch.config.site import load_site
 

@@ -16,14 +16,15 @@ import json, logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 from mrsearch.config import Run, load_study
+from mrsearch.training.inputs import Inputs
 from mrsearch.training.verl import prepare
 from mrsearch.training.verl.train import train_with_verl
 prepare.AGENT_LOOP = "failing_loop.FailingLoop"
 study = load_study(Run(study="demo", overrides=json.loads(sys.argv[1])), Path(sys.argv[2]))
 shared, out = Path(sys.argv[3]), Path(sys.argv[4])
-train_with_verl(study, "tiny", "mr_search", 0, start=shared / "base", questions=shared / "train.parquet",
-                corpus=shared / "corpus", indexes=shared / "index", endpoint=shared / "service" / "dense.json",
-                out=out / "model", run_dir=out / "run")
+inputs = Inputs(shared / "base", shared / "train.parquet", shared / "corpus", shared / "index",
+                shared / "service" / "dense.json")
+train_with_verl(study, "tiny", "mr_search", 0, inputs, out / "model", out / "run")
 """
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 from mrsearch.agent.records import MetaEpisode, read_records
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import record_paths
+from mrsearch.files import atomic_folder
 from mrsearch.reporting.frame import benchmark_label, method_label
 from mrsearch.reporting.viewer.records import packed, scores_of, search_text
 
@@ -57,10 +57,6 @@ def write_viewer(sources: Sequence[Source], out: Path, max_records: int = MAX_RE
         raise ValueError(f"studies {', '.join(names)}: two have the same name: show one of them")
     found = [_record_paths(source) for source in sources]
     per_file = max(1, max_records // sum(map(len, found)))
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "data").mkdir(parents=True)
-    _copy_page(part)
     kept = [_kept_groups(source) for source in sources]
     index = _Index(
         [source.study for source in sources], [record for groups in kept for _, of in groups for record in of]
@@ -69,12 +65,13 @@ def write_viewer(sources: Sequence[Source], out: Path, max_records: int = MAX_RE
         itertools.chain(_records(source.study, paths, per_file, index), _group_records(groups, index))
         for source, paths, groups in zip(sources, found, kept, strict=True)
     )
-    for number, chunk in enumerate(_chunks(itertools.chain.from_iterable(shown))):
-        text = json.dumps(packed(number, chunk), ensure_ascii=False, separators=(",", ":"))
-        _script(part / "data" / f"{number}.js", "mrsearchChunk(", text, ");")
-    _script(part / "data" / "index.js", "var mrsearchIndexText = ", index.text(), ";")
-    shutil.rmtree(out, ignore_errors=True)
-    part.replace(out)
+    with atomic_folder(out) as part:
+        (part / "data").mkdir()
+        _copy_page(part)
+        for number, chunk in enumerate(_chunks(itertools.chain.from_iterable(shown))):
+            text = json.dumps(packed(number, chunk), ensure_ascii=False, separators=(",", ":"))
+            _script(part / "data" / f"{number}.js", "mrsearchChunk(", text, ");")
+        _script(part / "data" / "index.js", "var mrsearchIndexText = ", index.text(), ";")
 
 
 class _Index:

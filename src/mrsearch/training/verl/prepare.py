@@ -9,50 +9,32 @@ from typing import Any
 import yaml
 
 from mrsearch.config import Study, write_study
+from mrsearch.files import atomic_file
+from mrsearch.training.inputs import Inputs
 from mrsearch.training.verl.recipe import TRAINER, Places
 
 AGENT_LOOP = "mrsearch.training.verl.agent_loop.MetaEpisodeLoop"
 
 
-def prepare(
-    study: Study,
-    method: str,
-    seed: int,
-    *,
-    start: Path,
-    questions: Path,
-    corpus: Path,
-    indexes: Path,
-    endpoint: Path | None,
-    run_dir: Path,
-    ray: str | None,
-) -> Places:
+def prepare(study: Study, method: str, seed: int, inputs: Inputs, run_dir: Path, ray: str | None) -> Places:
     """Write them below `run_dir` and say where they are; paths become absolute, because processes elsewhere read them.
 
     The validation questions are held out from the training questions by a fixed draw.
     """
     run_dir = run_dir.absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
-    places = Places(
-        start=str(start.absolute()),
-        train=str(run_dir / "train.parquet"),
-        validation=str(run_dir / "validation.parquet"),
-        study=str(run_dir / "study.json"),
-        agent_loops=str(run_dir / "agent_loops.yaml"),
-        run_dir=str(run_dir),
-        ray=ray,
-    )
+    places = Places.below(run_dir, inputs.start.absolute(), ray)
     write_study(study, Path(places.study))
-    split_questions(questions, study, Path(places.train), Path(places.validation))
+    split_questions(inputs.questions, study, Path(places.train), Path(places.validation))
     entry: dict[str, Any] = {
         "name": TRAINER,
         "_target_": AGENT_LOOP,
         "study": places.study,
         "method": method,
         "seed": seed,
-        "corpus": str(corpus.absolute()),
-        "indexes": str(indexes.absolute()),
-        "endpoint": str(endpoint.absolute()) if endpoint else None,
+        "corpus": str(inputs.corpus.absolute()),
+        "indexes": str(inputs.indexes.absolute()),
+        "endpoint": str(inputs.endpoint.absolute()) if inputs.endpoint else None,
     }
     Path(places.agent_loops).write_text(yaml.safe_dump([entry], sort_keys=False), encoding="utf-8")
     return places
@@ -75,6 +57,5 @@ def split_questions(questions: Path, study: Study, train: Path, validation: Path
     held_out = sorted(random.Random("validation").sample(range(table.num_rows), count))
     rest = sorted(set(range(table.num_rows)) - set(held_out))
     for path, rows in ((train, rest), (validation, held_out or [0])):
-        part = path.with_name(path.name + ".part")
-        parquet.write_table(table.take(rows), part)
-        part.replace(path)
+        with atomic_file(path) as part:
+            parquet.write_table(table.take(rows), part)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import secrets
@@ -21,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mrsearch.cluster.children import ended_with_parent
+from mrsearch.cluster.ports import free_port
 from mrsearch.cluster.stopping import ATTEMPT, RANK, WORLD
 from mrsearch.files import read_json, write_json
 
@@ -30,6 +31,8 @@ START_SECONDS = 300.0
 END_SECONDS = 30.0
 """How long Ray may take to end by itself."""
 POLL_SECONDS = 0.5
+ALL = ""
+"""All addresses of this machine."""
 PORTS = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--metrics-export-port")
 """Ports that are fixed by default, so that two clusters on one machine would collide."""
 
@@ -90,7 +93,7 @@ def _head(node: Node) -> Iterator[str]:
     node.folder.mkdir(parents=True, exist_ok=True)
     _use_token(_token(node))
     host = _address()
-    port = _free_port()
+    port = free_port(ALL)
     # Sockets lie in it, whose paths may have 107 characters.
     scratch = Path(tempfile.mkdtemp(prefix="mrs-", dir="/tmp"))
     command = ["--head", f"--port={port}", f"--temp-dir={scratch}", "--include-dashboard=false"]
@@ -129,14 +132,14 @@ def _work(node: Node) -> None:
 
 def _start(node: Node, host: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     store = [] if node.object_store_mb is None else [f"--object-store-memory={node.object_store_mb * 1_000_000}"]
-    ports = [f"{option}={_free_port()}" for option in PORTS]
+    ports = [f"{option}={free_port(ALL)}" for option in PORTS]
     command = [
         *(str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"),
         *(f"--node-ip-address={host}", f"--num-cpus={node.cpus}", f"--num-gpus={node.gpus}"),
         *(*store, *ports, *arguments),
     ]
     log.info("starting %s", " ".join(command))
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=ended_with_parent(signal.SIGTERM))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -194,16 +197,3 @@ def _address() -> str:
     from ray.util import get_node_ip_address
 
     return str(get_node_ip_address())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _end_with_parent() -> None:
-    """Let Linux end Ray when this process is killed (prctl, PR_SET_PDEATHSIG = 1)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
@@ -37,6 +38,19 @@ class Places:
     """Folder of checkpoints and logs."""
     ray: str | None = None
     """Address of the Ray cluster."""
+
+    @classmethod
+    def below(cls, run_dir: Path, start: Path, ray: str | None = None) -> Places:
+        """The places of a training whose own files lie in `run_dir`."""
+        return cls(
+            start=str(start),
+            train=str(run_dir / "train.parquet"),
+            validation=str(run_dir / "validation.parquet"),
+            study=str(run_dir / "study.json"),
+            agent_loops=str(run_dir / "agent_loops.yaml"),
+            run_dir=str(run_dir),
+            ray=ray,
+        )
 
 
 def settings(study: Study, model: str, method: str, seed: int, places: Places) -> dict[str, Any]:

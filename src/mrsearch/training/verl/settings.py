@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mrsearch.config import Run, Study
 from mrsearch.config.layout import Layout
 from mrsearch.training.verl import recipe
@@ -20,12 +18,5 @@ def preview(study: Study, model: str, method: str, seed: int) -> str:
         raise ValueError(f"methods.{method} is not trained by verl: it has no policy training")
     layout = Layout(Run(study=study.name), study)
     run_dir = layout.scratch(model, method, seed)
-    places = recipe.Places(
-        start=str(layout.start(model, method, seed)),
-        train=str(run_dir / "train.parquet"),
-        validation=str(run_dir / "validation.parquet"),
-        study=str(run_dir / "study.json"),
-        agent_loops=str(run_dir / "agent_loops.yaml"),
-        run_dir=str(Path(run_dir)),
-    )
+    places = recipe.Places.below(run_dir, layout.start(model, method, seed))
     return recipe.as_yaml(recipe.compose(recipe.settings(study, model, method, seed, places)))

@@ -12,6 +12,7 @@ from typing import Any
 from mrsearch.cluster.stopping import Stopped
 from mrsearch.config import Study
 from mrsearch.files import read_json
+from mrsearch.training.inputs import Inputs
 from mrsearch.training.verl import recipe
 from mrsearch.training.verl.prepare import prepare
 from mrsearch.training.verl.ray_cluster import Node, ray_cluster
@@ -30,20 +31,7 @@ CPU_ENVIRONMENT = {
 }
 
 
-def train_with_verl(
-    study: Study,
-    model: str,
-    method: str,
-    seed: int,
-    *,
-    start: Path,
-    questions: Path,
-    corpus: Path,
-    indexes: Path,
-    endpoint: Path | None,
-    out: Path,
-    run_dir: Path,
-) -> bool:
+def train_with_verl(study: Study, model: str, method: str, seed: int, inputs: Inputs, out: Path, run_dir: Path) -> bool:
     """Train, export to `out` and return True; on a node that only lends its GPUs, return False when all is done.
 
     `run_dir` keeps checkpoints: called again, the training goes on from the newest. Stopped where SIGUSR2 asked for a
@@ -52,16 +40,9 @@ def train_with_verl(
     folder = RunFolder(run_dir.absolute())
     node = _node(study, folder.root)
     if not _finished(folder):
-        files: dict[str, Any] = {
-            "start": start,
-            "questions": questions,
-            "corpus": corpus,
-            "indexes": indexes,
-            "endpoint": endpoint,
-        }
         with ray_cluster(node, _environment(study, folder)) as address:
             if address is not None:
-                places = prepare(study, method, seed, **files, run_dir=folder.root, ray=address)
+                places = prepare(study, method, seed, inputs, folder.root, address)
                 _drive(study, model, method, seed, places, folder)
     if node.rank:
         return False
@@ -69,7 +50,7 @@ def train_with_verl(
         raise Stopped
     from mrsearch.training.verl.merge import export_checkpoint
 
-    export_checkpoint(folder.checkpoint(folder.chosen(study.training.verl.export)), start, out)
+    export_checkpoint(folder.checkpoint(folder.chosen(study.training.verl.export)), inputs.start, out)
     return True
 
 
