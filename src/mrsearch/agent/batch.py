@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mrsearch.agent.ports import BatchingPolicy, Policy
 
@@ -27,6 +27,13 @@ async def run_batch(jobs: Sequence[Job[T]], policy: Policy, concurrency: int) ->
     for first in range(0, len(jobs), concurrency):
         results += await _wave(jobs[first : first + concurrency], policy)
     return results
+
+
+class Unasked:
+    """Stands where `run_batch` wants a policy while every job has one of its own."""
+
+    async def generate(self, *_: object) -> Any:
+        raise AssertionError("each job asks its own policy")
 
 
 async def _wave(jobs: Sequence[Job[T]], policy: Policy) -> list[T]:

@@ -56,6 +56,10 @@ class Dialogue:
         fields = {"reasoning": self._plain(reasoning), "query": self._plain(query)}
         return self._chat(_fill(self.protocol.prompts.read, **fields, information=self.passages(hits)))
 
+    def answer(self, text: str) -> list[int]:
+        """The tokens of a reply that gives `text` as its answer and says nothing else."""
+        return list(self._encode(f"<answer> {self._plain(text)} </answer>"))
+
     def conclusion(self, last_token: int | None) -> list[int]:
         """The tokens that ask `ircot` for its answer, as a user message."""
         return self._user_turn(self.protocol.prompts.conclude, last_token)

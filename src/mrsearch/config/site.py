@@ -49,7 +49,7 @@ class Site(Model):
     partition: Name
     """Partition of stages that `stages` does not name."""
     stages: dict[Name, Name] = {}
-    """Partition by stage (data, index, retriever, warm_start, train, evaluate, report)."""
+    """Partition by stage (data, index, retriever, warm_start, fine_tuning, train, evaluate, report)."""
     qos: str | None = None
     """Quality of service; null takes the account's default."""
     sbatch: dict[Name, str] = {}

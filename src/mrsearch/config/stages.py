@@ -51,8 +51,9 @@ def base_model(study: Study, model: str) -> str:
 
 def train(study: Study, model: str, method: str) -> str:
     """For the training of one method."""
-    supervised = study.training_stage(method) == "warm_start"
-    settings = study.warm_start.model_dump(mode="json") if supervised else _training(study)
+    supervised: dict[str, object] = study.warm_start.model_dump(mode="json")
+    stage = study.training_stage(method)
+    settings = {"warm_start": supervised, "fine_tuning": _fine_tuning(study, method), "train": _training(study)}[stage]
     return digest(_model(study, model), _behaviour(study, method), settings, _protocol(study, method), _search(study))
 
 
@@ -76,6 +77,8 @@ def _model(study: Study, model: str) -> dict[str, object]:
 def _behaviour(study: Study, method: str, *others: str) -> dict[str, object]:
     """The method's keys that decide its numbers; options that it does not use are left out."""
     values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *others})
+    if (values.get("train") or {}).get("demonstrations") == "script":
+        del values["train"]["demonstrations"]
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}
 
 
@@ -83,6 +86,22 @@ def _training(study: Study) -> dict[str, object]:
     """Reinforcement learning without the settings of a trainer that is not in use."""
     local = study.training.backend == "local"
     return study.training.model_dump(mode="json", exclude={"verl"} if local else None)
+
+
+def _fine_tuning(study: Study, method: str) -> dict[str, object]:
+    """Supervised training; where the policy samples what it imitates, with the generator and what runs together."""
+    train, own = study.methods[method].train, study.fine_tuning
+    if train is None or train.demonstrations != "own":
+        return own.model_dump(mode="json", exclude={"samples", "temperature", "top_p"})
+    return own.model_dump(mode="json") | {"sampling": digest(_generation(study))}
+
+
+def _generation(study: Study) -> dict[str, object]:
+    """How many meta-episodes run together, and the engine where it is not this process."""
+    values: dict[str, object] = study.evaluation.model_dump(mode="json", include={"concurrency", "engine"})
+    if study.evaluation.engine.kind == "torch":
+        values["engine"] = study.evaluation.engine.dtype
+    return values
 
 
 def _evaluation(study: Study) -> dict[str, object]:

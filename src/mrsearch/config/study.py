@@ -8,12 +8,15 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from mrsearch.config.base import Model, Name
 from mrsearch.config.data import Benchmark, Data
-from mrsearch.config.methods import Method
+from mrsearch.config.methods import ONE_GENERATION, Method
 from mrsearch.config.models import LanguageModel
 from mrsearch.config.protocol import Decoding, Protocol
 from mrsearch.config.retrieval import Retrieval
 from mrsearch.config.serving import Engine
-from mrsearch.config.training import PolicyTraining, WarmStart
+from mrsearch.config.supervised import FineTuning, Supervised, WarmStart
+from mrsearch.config.training import PolicyTraining
+
+TrainingStage = Literal["warm_start", "fine_tuning", "train"]
 
 
 class Resources(Model):
@@ -41,7 +44,9 @@ class StageResources(Model):
     retriever: Resources = Resources()
     """The retrieval server."""
     warm_start: Resources = Resources()
-    """Supervised training."""
+    """Supervised training on scripted traces."""
+    fine_tuning: Resources = Resources()
+    """Supervised training on answers or on the policy's own meta-episodes, their sampling included."""
     train: Resources = Resources()
     """Reinforcement learning."""
     evaluate: Resources = Resources()
@@ -100,7 +105,9 @@ class Study(Model):
     benchmarks: dict[Name, Benchmark]
     """Benchmarks by name, in the order of the tables."""
     warm_start: WarmStart = WarmStart()
-    """Supervised training."""
+    """Supervised training on scripted traces."""
+    fine_tuning: FineTuning = FineTuning()
+    """Supervised training on answers or on the policy's own meta-episodes."""
     training: PolicyTraining = PolicyTraining()
     """Reinforcement learning."""
     evaluation: Evaluation = Evaluation()
@@ -115,16 +122,28 @@ class Study(Model):
         chosen = self.methods[method]
         return method if chosen.train else chosen.policy or "base"
 
-    def training_stage(self, method: str) -> Literal["warm_start", "train"]:
+    def training_stage(self, method: str) -> TrainingStage:
         """The stage whose settings and resources a training of `method` takes; ValueError where it trains nothing."""
         train = self.methods[method].train
         if train is None:
             raise ValueError(f"methods.{method} trains nothing: it runs the policy of {self.policy_of(method)!r}")
-        return "warm_start" if train.algorithm == "sft" else "train"
+        if train.algorithm != "sft":
+            return "train"
+        return "warm_start" if train.demonstrations == "script" else "fine_tuning"
 
     def training_steps(self, method: str) -> int:
         """Steps of a training of `method` at most; ValueError as `training_stage`."""
-        return (self.warm_start if self.training_stage(method) == "warm_start" else self.training).steps
+        settings: dict[TrainingStage, Supervised | PolicyTraining] = {
+            "warm_start": self.warm_start,
+            "fine_tuning": self.fine_tuning,
+            "train": self.training,
+        }
+        return settings[self.training_stage(method)].steps
+
+    def trained_by_verl(self, method: str) -> bool:
+        """Whether the training of `method` runs in verl; ValueError as `training_stage`."""
+        stage = self.training_stage(method)
+        return stage != "warm_start" and (self.training if stage == "train" else self.fine_tuning).backend == "verl"
 
     def turns_of(self, method: str) -> int:
         """Turn budget of an episode of `method`."""
@@ -232,9 +251,15 @@ class Study(Model):
     @model_validator(mode="after")
     def _trainable(self) -> Study:
         for name, method in self.methods.items():
-            if method.train and method.train.algorithm == "sft" and self.data.kind != "world":
+            if method.train and self.training_stage(name) == "warm_start" and self.data.kind != "world":
                 raise ValueError(
-                    f"methods.{name}.train.algorithm (sft) needs scripted traces, which only data.kind: world has"
+                    f"methods.{name}.train.algorithm (sft) needs scripted traces, which only data.kind: world has: set "
+                    "train.demonstrations to answers or own"
+                )
+            if method.train and method.train.demonstrations == "answers" and method.procedure not in ONE_GENERATION:
+                raise ValueError(
+                    f"methods.{name}.train.demonstrations (answers) has no reply for procedure {method.procedure}: use "
+                    f"one of {', '.join(ONE_GENERATION)}, or demonstrations: own"
                 )
             if method.train and method.train.algorithm == "ppo" and self.training.backend == "local":
                 raise ValueError(
@@ -245,6 +270,24 @@ class Study(Model):
                 raise ValueError(
                     f"methods.{name}.train: data.kind: folder has no training questions; evaluate with policy: base"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _fine_tuning_fits(self) -> Study:
+        tuned = [name for name, method in self.methods.items() if method.train and self.trained_by_verl(name)]
+        if not any(self.training_stage(name) == "fine_tuning" for name in tuned):
+            return self
+        own, asked = self.fine_tuning, self.resources.fine_tuning
+        if asked.nodes != 1:
+            raise ValueError(
+                f"resources.fine_tuning.nodes ({asked.nodes}): fine_tuning.backend verl trains on one node: set 1"
+            )
+        ranks = asked.gpus or own.cpu_ranks
+        if own.batch_traces % (ranks * own.microbatch):
+            raise ValueError(
+                f"fine_tuning.batch_traces ({own.batch_traces}) must be a multiple of fine_tuning.microbatch "
+                f"({own.microbatch}) on each of {ranks} ranks"
+            )
         return self
 
     def _check_start_cycles(self) -> None:

@@ -12,41 +12,6 @@ from mrsearch.config.verl import VerlTraining
 Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_pp", "rejection", "ppo"]
 
 
-class WarmStart(Model):
-    """Supervised training on scripted traces, so that a tiny model can format, search and copy."""
-
-    steps: PositiveInt = 450
-    """Optimizer steps."""
-    batch_traces: PositiveInt = 32
-    """Traces in one step."""
-    learning_rate: PositiveFloat = 3e-3
-    """Peak learning rate (AdamW, linear decay to 5 %)."""
-    warmup_steps: NonNegativeInt = 40
-    """Linear warm-up."""
-    weight_decay: NonNegativeFloat = 0.01
-    """AdamW weight decay."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    """AdamW betas."""
-    context_loss_weight: NonNegativeFloat = 0.2
-    """Weight of the loss on tokens the policy does not generate (prompt, observations)."""
-    traces: PositiveInt = 6000
-    """Scripted traces made beforehand; each is used again with other names."""
-    one_shot_rate: float = Field(0.1, ge=0.0, le=1.0)
-    """Share of traces that show `direct` and `rag`, half each; the rest are meta-episodes."""
-    episodes: PositiveInt = 3
-    """Episodes of a scripted meta-episode."""
-    context: Literal["full", "previous"] = "full"
-    """Which earlier episodes stay in a scripted meta-episode's context."""
-    careful_rate: float = Field(0.3, ge=0.0, le=1.0)
-    """Share of episodes in which the demonstrator works carefully; the rest are hasty."""
-    relabel: bool = True
-    """Permute names and values within each trace, so that only copying pays."""
-    max_gradient_norm: PositiveFloat = 1.0
-    """Gradient clipping."""
-    checkpoint_every: PositiveInt = 100
-    """Steps between two checkpoints."""
-
-
 class PolicyTraining(Model):
     """Reinforcement learning, shared by all methods of a study so that they differ in their algorithm alone."""
 
@@ -118,10 +83,23 @@ class Train(Model):
     """What one trained method trains, and from where."""
 
     algorithm: Algorithm | Literal["sft"]
-    """sft is the warm start; the others name their advantage estimator."""
+    """sft is supervised training; the others name their advantage estimator."""
+    demonstrations: Literal["script", "answers", "own"] = "script"
+    """What `sft` imitates. script: the synthetic world's scripted traces, by `warm_start`; answers: golden answers
+    in the place of the one generation of direct, cot or rag; own: meta-episodes that the starting policy samples once
+    and that end right (offline rejection sampling). The latter two are trained by `fine_tuning`."""
     start: Name = "base"
     """Where the weights start: `base` (the study's model) or a trained method of the study."""
     gamma: float = Field(1.0, ge=0.0, le=1.0)
     """Discount between episodes (paper eq. 8: 1; 0 is its ablation)."""
     episode_mask: tuple[Literal[0, 1], ...] | None = None
     """Per episode, 0 drops its reward (the exploration variant); null keeps all."""
+
+    @model_validator(mode="after")
+    def _imitates(self) -> Train:
+        if self.demonstrations != "script" and self.algorithm != "sft":
+            raise ValueError(
+                f"demonstrations ({self.demonstrations}) are what algorithm sft imitates, and algorithm is "
+                f"{self.algorithm}: set sft, or remove them"
+            )
+        return self

@@ -20,11 +20,11 @@ from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.records import MetaEpisode, Question, write_records
 from mrsearch.agent.spec import AgentSpec
+from mrsearch.agent.waves import answer_in_waves, drop_waves
 from mrsearch.config import Study, digest
 from mrsearch.config.protocol import Decoding
 from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.scores import score_record
-from mrsearch.evaluation.waves import answer_in_waves, drop_waves
 from mrsearch.files import atomic_file, write_text
 
 if TYPE_CHECKING:

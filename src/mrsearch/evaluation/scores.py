@@ -8,6 +8,7 @@ from typing import Any
 
 from mrsearch.agent import scoring
 from mrsearch.agent.records import ActionKind, MetaEpisode, StopReason, Turn
+from mrsearch.agent.tally import searches
 from mrsearch.evaluation.choices import by_count
 from mrsearch.evaluation.search_hits import first_hit
 
@@ -26,14 +27,11 @@ def score_record(record: MetaEpisode) -> dict[str, list[float]]:
     """
     golds, episodes = record.question.golden_answers, record.episodes
     answers = [episode.answer for episode in episodes]
-    searches = [float(sum(_searched(turn) for turn in episode.turns)) for episode in episodes]
-    if searches and record.prompt_hits is not None:
-        searches[0] += 1.0
     return {
         "em": [scoring.score(answer, golds, "em") for answer in answers],
         "f1": [scoring.score(answer, golds, "f1") for answer in answers],
         "sub_em": [scoring.score(answer, golds, "sub_em") for answer in answers],
-        "searches": searches,
+        "searches": [float(count) for count in searches(record)],
         "turns": [float(len(episode.turns)) for episode in episodes],
         "generated_tokens": [float(sum(_generated(turn) for turn in episode.turns)) for episode in episodes],
     }
@@ -103,11 +101,6 @@ def _chosen(
     if name == "em":
         row |= {f"{name}_{choice}_after": reached for choice, reached in after.items()}
     return row
-
-
-def _searched(turn: Turn) -> bool:
-    """Whether the turn searched, or its prompt held passages that the procedure had searched for (rag)."""
-    return turn.action is ActionKind.search or bool(turn.hits)
 
 
 def _generated(turn: Turn) -> int:

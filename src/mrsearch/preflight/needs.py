@@ -78,6 +78,8 @@ def gpu_bytes(study: Study, stage: str, resources: Resources) -> float:
     if not gpus:
         return 0
     largest = max(parameters(model) for model in study.models.values())
+    if stage == "fine_tuning":
+        return largest * TRAINED_BYTES / gpus
     if stage == "train":
         return largest * (TRAINED_BYTES / gpus + WEIGHT_BYTES / resources.gpus)
     if stage == "evaluate":
@@ -96,9 +98,16 @@ def memory_bytes(study: Study, stage: str, resources: Resources) -> float:
     served = study.retrieval.service.mode == "http"
     index = index_needs(study, resources.gpus if stage == "retriever" else 0)
     search = float(index.serve_memory + index.mapped)
+    training = (0.0 if served else search) + (0.0 if resources.gpus else largest * TRAINED_BYTES)
     return {
         "retriever": search if served else 0.0,
         "index": float(index.build_memory),
-        "train": (0.0 if served else search) + (0.0 if resources.gpus else largest * TRAINED_BYTES),
+        "fine_tuning": training if _fine_tunes(study) else 0.0,
+        "train": training,
         "evaluate": (0.0 if served else search) + (0.0 if resources.gpus else 2 * largest * WEIGHT_BYTES),
     }.get(stage, 0.0)
+
+
+def _fine_tunes(study: Study) -> bool:
+    trained = (name for name, method in study.methods.items() if method.train)
+    return any(study.training_stage(name) == "fine_tuning" for name in trained)

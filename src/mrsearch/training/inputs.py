@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+DEMONSTRATIONS = "demonstrations.json"
+"""In a fine-tuning's run folder: what its traces were made from, and how many of how many meta-episodes they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:

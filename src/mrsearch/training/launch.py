@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
-from mrsearch.training.inputs import Inputs
+from mrsearch.files import read_json
+from mrsearch.training.inputs import DEMONSTRATIONS, Inputs
 
 if TYPE_CHECKING:
     from mrsearch.training.steplog import StepLog
@@ -39,19 +40,51 @@ def train_method(
     from mrsearch.runlog import write_run
     from mrsearch.training.steplog import StepLog
 
+    extra: dict[str, Any]
     steps = StepLog(run_dir, f"{model}/{method}/seed{seed}", study.training_steps(method))
     inputs = Inputs(start, questions, corpus, indexes, endpoint)
-    if study.training_stage(method) == "train" and study.training.backend == "verl":
+    stage = study.training_stage(method)
+    if stage == "train" and study.training.backend == "verl":
         from mrsearch.training.verl.train import train_with_verl
 
         if not train_with_verl(study, model, method, seed, inputs, out, run_dir):
             return
+    elif stage == "fine_tuning":
+        _fine_tune(study, model, method, seed, inputs, out, steps, run_dir)
     else:
         _train_here(study, model, method, seed, inputs, out, steps, run_dir)
     steps.publish(log_file)
     read = {"start": start, "questions": questions}
     extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
+    if stage == "fine_tuning":
+        extra["demonstrations"] = read_json(run_dir / DEMONSTRATIONS)
     write_run(run, study=study, stage="train", inputs=read, seeds=[seed], extra=extra)
+
+
+def _fine_tune(
+    study: Study, model: str, method: str, seed: int, inputs: Inputs, out: Path, steps: StepLog, run_dir: Path
+) -> None:
+    """Make what is imitated, then train on it: in this process, or in verl's."""
+    import torch
+
+    from mrsearch.retrieval.engine import open_engine
+    from mrsearch.tracking import Tracker
+    from mrsearch.training.demonstrations import Demonstrations
+
+    torch.set_num_threads(study.resources.fine_tuning.threads)
+    with contextlib.closing(open_engine(study, inputs.corpus, inputs.indexes, inputs.endpoint)) as engine:
+        traces = Demonstrations(study, model, method, seed, inputs, engine, run_dir).make()
+    if study.fine_tuning.backend == "verl":
+        from mrsearch.training.verl.sft import fine_tune_with_verl
+
+        return fine_tune_with_verl(study, model, method, seed, inputs.start, traces, out, run_dir)
+    from mrsearch.training.fine_tuning import fine_tune
+
+    config = study.model_dump(mode="json")
+    with Tracker.start(study.name, model, method, seed, config, run_dir) as tracker:
+        steps.listener = lambda row: tracker.log(row["step"], row)
+        fine_tune(study, seed, inputs.start, traces, out, steps, run_dir)
+        tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
 
 
 def _train_here(
@@ -76,7 +109,7 @@ def _train_here(
         if stage == "warm_start":
             from mrsearch.training.warm_start import warm_start
 
-            warm_start(study, model, seed, start=inputs.start, engine=engine, out=out, steps=steps, run_dir=run_dir)
+            warm_start(study, seed, start=inputs.start, engine=engine, out=out, steps=steps, run_dir=run_dir)
         else:
             from mrsearch.agent.questions import read_questions
             from mrsearch.training.local import LocalTrainer

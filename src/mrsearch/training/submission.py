@@ -82,16 +82,17 @@ def training_python(study: Study, method: str, environment: Path, placement: Pla
 
     ValueError where that is missing; on a site with a container, the image has it.
     """
-    if study.training.backend != "verl" or study.training_stage(method) != "train":
+    if not study.trained_by_verl(method):
         return None
     from mrsearch.config.site import load_site
 
     if placement.scheduler == "slurm" and load_site(placement.site).container is not None:
         return None
+    settings = "training" if study.training_stage(method) == "train" else study.training_stage(method)
     python = environment.absolute() / "bin" / "python"
     if not python.exists():
         raise ValueError(
-            f"{environment} is no virtual environment, but training.backend is verl: make it with `make train-env` "
+            f"{environment} is no virtual environment, but {settings}.backend is verl: make it with `make train-env` "
             "(on a cluster see docs/training.md), or name another in paths.train_environment"
         )
     return python

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
-from mrsearch.agent.batch import run_batch
+from mrsearch.agent.batch import Unasked, run_batch
 from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.meta_episode import training_sequences
 from mrsearch.agent.ports import Hit, Policy, SearchEngine
@@ -19,15 +20,9 @@ from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study
 from mrsearch.data.world import World
 from mrsearch.training.demonstrator import Demonstrator, OneShotDemonstrator
+from mrsearch.training.supervised import Trace
 
 CONCURRENCY = 256
-
-
-class Trace(NamedTuple):
-    """Tokens of a scripted meta-episode and which of them the demonstrator wrote."""
-
-    token_ids: list[int]
-    loss_mask: list[int]
 
 
 async def make_traces(study: Study, tokenizer: Any, engine: SearchEngine, count: int, seed: int) -> list[Trace]:
@@ -38,16 +33,19 @@ async def make_traces(study: Study, tokenizer: Any, engine: SearchEngine, count:
     dialogue = Dialogue(tokenizer, study.protocol)
     maker = _Maker(study, world, rows, engine, dialogue)
     jobs = [(f"trace-{number}", _bind(maker, seed, number)) for number in range(count)]
-    metas = await run_batch(jobs, _Unbatched(), CONCURRENCY)
+    metas = await run_batch(jobs, Unasked(), CONCURRENCY)
     return [Trace(part.token_ids, part.loss_mask) for meta in metas for part in training_sequences(meta)]
 
 
-def relabel(token_ids: list[int], classes: list[Tensor], vocabulary: int, generator: torch.Generator) -> Tensor:
+def relabelled(
+    classes: Sequence[Tensor], vocabulary: int, token_ids: Sequence[int], generator: torch.Generator
+) -> list[int]:
     """The tokens with every class (names, cities, ...) permuted by a fresh bijection, so that only copying pays."""
     mapping = torch.arange(vocabulary)
     for members in classes:
         mapping[members] = members[torch.randperm(len(members), generator=generator)]
-    return mapping[torch.tensor(token_ids)]
+    renamed: list[int] = mapping[torch.tensor(token_ids)].tolist()
+    return renamed
 
 
 def name_classes(tokenizer: Any, study: Study) -> list[Tensor]:
@@ -55,13 +53,6 @@ def name_classes(tokenizer: Any, study: Study) -> list[Tensor]:
     assert study.data.kind == "world"
     world = World(study.data)
     return [torch.tensor(tokenizer.convert_tokens_to_ids(words)) for words in (world.names, *world.values.values())]
-
-
-class _Unbatched:
-    """Stands where run_batch wants a policy: every trace has a demonstrator of its own."""
-
-    async def generate(self, *_: object) -> Any:
-        raise AssertionError("each trace asks its own demonstrator")
 
 
 class _Maker:

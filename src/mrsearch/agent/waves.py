@@ -14,20 +14,26 @@ from mrsearch.agent.records import MetaEpisode, read_records, write_records
 async def answer_in_waves(
     jobs: Sequence[Job[MetaEpisode]], policy: Policy, concurrency: int, kept: Path
 ) -> list[MetaEpisode]:
-    """The records of all jobs in their order, `concurrency` at a time.
+    """The records of all jobs in their order; made and kept as `make_waves` says."""
+    waves = await make_waves(jobs, policy, concurrency, kept)
+    return [record for wave in waves for record in read_records(wave)]
 
-    A finished wave is a file in the folder `kept`; an interrupted evaluation takes it from there and goes on with the
-    first wave that has none. What runs together does not depend on interruptions, so neither do the records.
+
+async def make_waves(jobs: Sequence[Job[MetaEpisode]], policy: Policy, concurrency: int, kept: Path) -> list[Path]:
+    """The record files of all jobs in their order, `concurrency` jobs at a time and in a file.
+
+    A finished wave is a file in the folder `kept`; interrupted work takes it from there and goes on with the first wave
+    that has none. What runs together does not depend on interruptions, so neither do the records.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency ({concurrency}) must be at least 1")
-    records: list[MetaEpisode] = []
+    waves = []
     for number, first in enumerate(range(0, len(jobs), concurrency)):
         path = kept / f"{number:06d}.jsonl.gz"
         if not path.is_file():
             write_records(path, await run_batch(jobs[first : first + concurrency], policy, concurrency))
-        records += read_records(path)
-    return records
+        waves.append(path)
+    return waves
 
 
 def drop_waves(kept: Path) -> None:
