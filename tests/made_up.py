@@ -115,6 +115,7 @@ def make_groups() -> Callable[[Study, Path], Path]:
 
 def write_made_groups(study: Study, folder: Path, size: int = 3) -> Path:
     """Two groups at steps 0 and 4."""
+    from mrsearch.learning.advantages import advantages
     from mrsearch.training import groups
     from mrsearch.training.rollouts import reward_tensors
 
@@ -129,7 +130,8 @@ def write_made_groups(study: Study, folder: Path, size: int = 3) -> Path:
             made.tags = {}
             metas.append(made)
         rewards, exists = reward_tensors(metas, size, study.methods[method].episodes, "em")
-        groups.keep(folder / "runs", step, metas, rewards, exists, train)
+        gains = advantages(train.algorithm, rewards, exists)
+        groups.keep(folder / "runs", step, metas, rewards, exists, gains)
     groups.publish(folder / "runs", folder / "tiny" / method / f"seed{seed}" / groups.FILE)
     return folder
 

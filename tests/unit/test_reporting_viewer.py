@@ -162,6 +162,17 @@ def test_groups_of_trainings_stand_beside_the_evaluations(
         assert [episode["em"] for episode in shown[first]["episodes"]] == group["rewards"][0]
 
 
+def test_a_group_that_a_critic_trained_has_rewards_and_no_advantages(small_study: Study, make_groups, tmp_path: Path):
+    from mrsearch.agent.records import read_records
+    from mrsearch.reporting.viewer.records import packed
+
+    folder = make_groups(small_study, tmp_path)
+    (record, *_) = read_records(folder / "tiny" / "mr_search" / f"seed{small_study.seeds[0]}" / "groups.jsonl.gz")
+    del record.tags["advantages"]
+    (shown,) = packed(0, [record])["records"]
+    assert shown["group"].keys() == {"member", "rewards"}
+
+
 def test_em_from_an_episode_on(small_study: Study, records: Path, tmp_path: Path):
     """What an advantage compares within a group; of one episode, or of samples side by side, there is none."""
     write_viewer([Source(small_study, records)], tmp_path / "viewer")

@@ -134,7 +134,7 @@ def write_records(path: Path, records: Iterable[MetaEpisode]) -> int:
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
     ):
         for record in records:
-            packed.write(json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            packed.write(as_json(record).encode() + b"\n")
             count += 1
     return count
 
@@ -144,12 +144,19 @@ def read_records(path: Path) -> Iterator[MetaEpisode]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield _meta_episode(json.loads(line))
+                yield from_json(line)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}, line {number}: not a meta-episode: {error}") from error
 
 
-def _meta_episode(raw: dict[str, Any]) -> MetaEpisode:
+def as_json(record: MetaEpisode) -> str:
+    """One line that `from_json` reads."""
+    return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(line: str) -> MetaEpisode:
+    """The record of a line; ValueError, KeyError or TypeError where it is none."""
+    raw: dict[str, Any] = json.loads(line)
     question = Question(**{**raw["question"], "golden_answers": tuple(raw["question"]["golden_answers"])})
     episodes = [
         Episode([_turn(turn) for turn in episode["turns"]], episode["answer"], StopReason(episode["stop"]))

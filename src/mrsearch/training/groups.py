@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from mrsearch.agent.records import MetaEpisode, read_records, write_records
-from mrsearch.config.training import Train
-from mrsearch.learning.advantages import advantages
 
 GROUPS = 2
-"""Groups of a step, the first ones."""
+"""Groups of a step."""
+CANDIDATES = 16
+"""Groups of a step, about, that are sent to whoever keeps them, where rollouts happen in other processes."""
 FILE = "groups.jsonl.gz"
 """Beside the exported model."""
 PARTS = "groups"
@@ -23,23 +24,39 @@ def is_kept(step: int) -> bool:
     return step & (step - 1) == 0
 
 
+def is_candidate(step: int, question_id: str, questions_per_step: int) -> bool:
+    """Whether a question's group may be kept: decided from its name alone, so that all processes decide alike."""
+    return is_kept(step) and _draw(step, question_id) * questions_per_step < CANDIDATES
+
+
+def chosen(step: int, candidates: Mapping[str, Sequence[MetaEpisode]], group_size: int) -> list[str]:
+    """Names of the groups to keep: of those that are whole, the same ones whatever the order they came in."""
+    whole = [name for name, metas in candidates.items() if len(metas) == group_size]
+    return sorted(whole, key=lambda name: _draw(step, candidates[name][0].question.id))[:GROUPS]
+
+
 def keep(
-    run_dir: Path, step: int, metas: Sequence[MetaEpisode], rewards_QGN: Tensor, exists_QGN: Tensor, train: Train
+    run_dir: Path,
+    step: int,
+    metas: Sequence[MetaEpisode],
+    rewards_QGN: Tensor,
+    exists_QGN: Tensor,
+    advantages_QGN: Tensor | None,
 ) -> None:
     """Write the first groups of a step into `run_dir`, tagged with what their group got; again gives the same bytes.
 
     Tags: step; member, counted from 0; rewards and advantages, both a list per member with a number per episode.
+    Without advantages, as where a critic gives one to each token, that tag is left out.
     """
-    rewards_QGN, exists_QGN = rewards_QGN[:GROUPS], exists_QGN[:GROUPS]
-    advantages_QGN = advantages(
-        train.algorithm, rewards_QGN, exists_QGN, gamma=train.gamma, episode_mask=train.episode_mask
-    )
-    groups, size, _ = rewards_QGN.shape
-    for m, meta in enumerate(metas[: groups * size]):
+    count, size, _ = rewards_QGN.shape
+    kept = metas[: min(count, GROUPS) * size]
+    for m, meta in enumerate(kept):
         group, member = divmod(m, size)
-        rewards, gains = (_ragged(values[group], exists_QGN[group]) for values in (rewards_QGN, advantages_QGN))
-        meta.tags = {**meta.tags, "step": step, "member": member, "rewards": rewards, "advantages": gains}
-    write_records(run_dir / PARTS / f"step{step:06d}.jsonl.gz", metas[: groups * size])
+        meta.tags = {**meta.tags, "step": step, "member": member}
+        for name, values_QGN in (("rewards", rewards_QGN), ("advantages", advantages_QGN)):
+            if values_QGN is not None:
+                meta.tags[name] = _ragged(values_QGN[group], exists_QGN[group])
+    write_records(run_dir / PARTS / f"step{step:06d}.jsonl.gz", kept)
 
 
 def publish(run_dir: Path, out: Path) -> None:
@@ -51,3 +68,8 @@ def _ragged(values_GN: Tensor, exists_GN: Tensor) -> list[list[float]]:
     """The numbers of episodes that took place, to 6 digits."""
     rows = zip(values_GN.tolist(), exists_GN.tolist(), strict=True)
     return [[round(value, 6) for value, there in zip(*row, strict=True) if there] for row in rows]
+
+
+def _draw(step: int, question_id: str) -> float:
+    """A number in [0, 1) for a step's question, as good as random."""
+    return int.from_bytes(hashlib.sha256(f"{step}/{question_id}".encode()).digest()[:4], "big") / 2**32

@@ -19,6 +19,7 @@ from mrsearch.agent.spec import AgentSpec
 from mrsearch.cluster.stopping import Stopped, StopRequest
 from mrsearch.config import Study
 from mrsearch.config.training import PolicyTraining
+from mrsearch.learning.advantages import advantages
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.training import checkpoints, groups
 from mrsearch.training.export import export_model
@@ -90,9 +91,10 @@ class LocalTrainer:
         metas = roll_out(questions, policy, self.engine, spec, dialogue, config, seed=self.seed, step=step)
         self._count(metas, counters)
         rewards, exists = reward_tensors(metas, config.group_size, spec.episodes, self.study.protocol.scoring)
-        rows = training_rows(metas, rewards, exists, train)
+        gains = advantages(train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask)
+        rows = training_rows(metas, gains)
         if groups.is_kept(step):
-            groups.keep(self.run_dir, step, metas, rewards, exists, train)
+            groups.keep(self.run_dir, step, metas, rewards, exists, gains)
         updated = update(policy.model, optimizer, rows, config, step=step, seed=self.seed, reference=reference)
         policy.forget()
         if self.show and step % config.checkpoint_every == 0:

@@ -21,8 +21,7 @@ from mrsearch.agent.ports import Policy, SearchEngine
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question
 from mrsearch.agent.scoring import rewards
 from mrsearch.agent.spec import AgentSpec
-from mrsearch.config.training import PolicyTraining, Train
-from mrsearch.learning.advantages import advantages
+from mrsearch.config.training import PolicyTraining
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +79,8 @@ def reward_tensors(metas: Sequence[MetaEpisode], group_size: int, episodes: int,
     return rewards_MN.view(shape), exists_MN.view(shape)
 
 
-def training_rows(metas: Sequence[MetaEpisode], rewards_QGN: Tensor, exists_QGN: Tensor, train: Train) -> list[Row]:
+def training_rows(metas: Sequence[MetaEpisode], advantages_QGN: Tensor) -> list[Row]:
     """Every training sequence with the advantage of its episode on each token that the policy generated."""
-    advantages_QGN = advantages(
-        train.algorithm, rewards_QGN, exists_QGN, gamma=train.gamma, episode_mask=train.episode_mask
-    )
     advantages_MN = advantages_QGN.flatten(0, 1)
     rows = []
     for m, meta in enumerate(metas):

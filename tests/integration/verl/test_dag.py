@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import pytest
+
+from mrsearch.agent.records import read_records
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 420
@@ -91,6 +94,13 @@ def test_killed_after_a_checkpoint_it_leaves_nothing_behind_and_ends_well_when_r
     assert {"em", "missing", "entropy", "gradient_norm", "logprob_difference", "alarms"} <= rows[-1].keys()
     assert all(row["missing"] == 0 and row["logprob_difference"] < 1e-6 for row in rows)
     assert any(row["gradient_norm"] > 0 for row in rows)
+    groups = [asdict(record)["tags"] for record in read_records(trained / "groups.jsonl.gz")]
+    assert [tags["step"] for tags in groups] == [step for step in (0, 1, 2, 4) for _ in range(2 * 4)]
+    for tags in groups:
+        returns = [sum(rewards) for rewards in tags["rewards"]]
+        own = returns[tags["member"]]
+        by_hand = own - (sum(returns) - own) / 3
+        assert tags["advantages"][tags["member"]][0] == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_the_checkpoints_are_of_two_ranks_and_the_newest_and_the_best_are_kept(dag):

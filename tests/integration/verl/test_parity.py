@@ -12,6 +12,7 @@ import torch
 from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Run, load_study
+from mrsearch.learning.advantages import advantages
 from mrsearch.learning.losses import token_weights
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.retrieval.client import HttpEngine
@@ -96,7 +97,8 @@ def local_rows(study, method, metas):
     train = study.methods[method].train
     rewards, exists = reward_tensors(metas, study.training.group_size, 3, study.protocol.scoring)
     assert rewards.unique().numel() == 2
-    return training_rows(metas, rewards, exists, train)
+    gains = advantages(train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask)
+    return training_rows(metas, gains)
 
 
 def verl_rows(study, method, metas):

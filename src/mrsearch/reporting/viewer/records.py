@@ -58,8 +58,13 @@ def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> d
 
 
 def _group(record: MetaEpisode) -> dict[str, Any] | None:
-    """What a training gave the meta-episodes of one group, a list per member; None where there was no group."""
-    return {key: record.tags[key] for key in ("member", "rewards", "advantages")} if "member" in record.tags else None
+    """What a training gave the meta-episodes of one group, a list per member; None where there was no group.
+
+    There are no advantages where a critic gave one to each token.
+    """
+    if "member" not in record.tags:
+        return None
+    return {key: record.tags[key] for key in ("member", "rewards", "advantages") if key in record.tags}
 
 
 def _to_go(record: MetaEpisode, em: Sequence[float], index: int) -> float | None:

@@ -12,15 +12,16 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.dialogue import Dialogue
-from mrsearch.agent.records import MetaEpisode, Question
+from mrsearch.agent.records import MetaEpisode, Question, as_json
 from mrsearch.agent.scoring import rewards
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, read_study
 from mrsearch.policy.tokenizer import load_tokenizer
 from mrsearch.retrieval.client import HttpEngine
 from mrsearch.retrieval.engine import OpenEngine, open_engine
+from mrsearch.training import groups
 from mrsearch.training.verl.policy import ServerPolicy
-from mrsearch.training.verl.rows import FACTS, loop_rows
+from mrsearch.training.verl.rows import FACTS, RECORD, loop_rows
 
 
 @dataclass
@@ -94,7 +95,12 @@ class MetaEpisodeLoop(AgentLoopBase):
                 f"training.verl.prompt_tokens ({longest}): raise it"
             )
         versions, retries = policy.versions, everything.new_retries()
-        return outputs(meta, everything.study, everything.spec.episodes, versions, retries)
+        found = outputs(meta, everything.study, everything.spec.episodes, versions, retries)
+        # verl counts steps from 1. Validation is greedy, training never is.
+        questions, step = everything.study.training.questions_per_step, row["global_steps"] - 1
+        if found and request.temperature > 0 and groups.is_candidate(step, question.id, questions):
+            found[0].extra_fields[RECORD] = as_json(meta)
+        return found
 
 
 def outputs(
@@ -115,7 +121,7 @@ def outputs(
             reward_score=scores[-1],
             num_turns=row.facts["turns"],
             metrics=AgentLoopMetrics(),
-            extra_fields={**versions, FACTS: row.facts, "reward_extra_info": dict(validation)},
+            extra_fields={**versions, FACTS: row.facts, RECORD: "", "reward_extra_info": dict(validation)},
         )
         for row in loop_rows(meta, study.protocol.scoring, retries)
     ]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mrsearch.training.verl.advantage import Row
-from mrsearch.training.verl.rows import FACTS
+from mrsearch.training.verl.rows import FACTS, RECORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Fetched:
 
     rows: list[Row]
     facts: list[dict[str, Any]]
+    records: list[str]
+    """Meta-episodes that may be kept, as lines of JSON; empty elsewhere."""
     response_mask: Tensor
     """Nested [B, *]: verl's own, which says how long each response is."""
     response_mask_BT: Tensor
@@ -30,13 +32,14 @@ def fetch(batch: Any) -> Fetched:
         keys=batch.keys, partition_id=batch.partition_id, select_fields=["response_mask", "extra_fields"]
     )
     mask = data["response_mask"]
-    facts = [_plain(extra)[FACTS] for extra in data["extra_fields"]]
+    extras = [_plain(extra) for extra in data["extra_fields"]]
+    facts = [extra[FACTS] for extra in extras]
     rows = [
         read_row(key, fact, bool(tag.get("is_padding", False)))
         for key, fact, tag in zip(batch.keys, facts, batch.tags, strict=True)
     ]
     padded = mask.to_padded_tensor(0) if mask.is_nested else mask
-    return Fetched(rows, facts, mask, padded)
+    return Fetched(rows, facts, [extra[RECORD] for extra in extras], mask, padded)
 
 
 def read_row(key: str, facts: dict[str, Any], padding: bool) -> Row:

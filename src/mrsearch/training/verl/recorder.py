@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mrsearch.tracking import Tracker
@@ -39,6 +39,10 @@ class Recorder:
             return
         self._steps.add({"step": step - 1, **row, **translated(metrics)})
         self._tracker.log(step - 1, {**row, **numbers(metrics)})
+
+    def table(self, step: int, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table of the tracker; verl's own loggers have none."""
+        self._tracker.table(step, name, columns, rows)
 
     def finish(self, exit_code: int = 0) -> None:
         """End both."""

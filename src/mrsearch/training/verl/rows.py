@@ -12,6 +12,8 @@ from mrsearch.agent.scoring import Score, rewards
 
 FACTS = "mrsearch"
 """Key under which a row's facts lie in verl's `extra_fields`."""
+RECORD = "mrsearch_record"
+"""Key of the whole meta-episode as a line of JSON: on the first row of those that may be kept, empty elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

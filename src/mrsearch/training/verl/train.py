@@ -12,6 +12,7 @@ from typing import Any
 from mrsearch.cluster.stopping import Stopped
 from mrsearch.config import Study
 from mrsearch.files import read_json
+from mrsearch.training import groups
 from mrsearch.training.inputs import Inputs
 from mrsearch.training.verl import recipe
 from mrsearch.training.verl.prepare import prepare
@@ -51,6 +52,7 @@ def train_with_verl(study: Study, model: str, method: str, seed: int, inputs: In
     from mrsearch.training.verl.merge import export_checkpoint
 
     export_checkpoint(folder.checkpoint(folder.chosen(study.training.verl.export)), inputs.start, out)
+    groups.publish(folder.root, out.with_name(groups.FILE))
     return True
 
 

@@ -20,10 +20,12 @@ from verl.workers.utils.padding import response_to_nested
 from mrsearch.config import read_study
 from mrsearch.files import read_json, write_json
 from mrsearch.tracking import Tracker
+from mrsearch.training.samples import COLUMNS, sample_rows
 from mrsearch.training.steplog import StepLog
 from mrsearch.training.verl import advantage, probe
 from mrsearch.training.verl.batches import Fetched, fetch, sessions
 from mrsearch.training.verl.health import Monitor
+from mrsearch.training.verl.kept import keep_groups
 from mrsearch.training.verl.recipe import TRAINER
 from mrsearch.training.verl.recorder import Recorder, translated
 from mrsearch.training.verl.state import RunFolder
@@ -135,6 +137,9 @@ class EpisodeTrainer(PPOTrainerSync):
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         fetched = fetch(batch)
         self._note(fetched)
+        step = self.global_steps - 1
+        if metas := keep_groups(self.folder.root, self.study, self.own.method, step, fetched):
+            self.logger.table(step, "samples", COLUMNS, sample_rows(step, metas, self.study.protocol))
         if self.own.algorithm == "ppo":
             self._put_episode_rewards(batch, fetched)
             return super()._compute_advantage(batch, metrics)

@@ -86,7 +86,7 @@ var Record = (function () {
     return make("section", "episode", head, make("p", "facts", facts.join(" · ")), turns);
   }
 
-  /** Rewards and advantages of a training's group: a row per member, a column per episode. */
+  /** Rewards and, where episodes have them, advantages of a training's group: a row per member, a column per episode. */
   function groupTable(group, position) {
     const episodes = Math.max(...group.rewards.map((rewards) => rewards.length));
     const head = make("tr", "", make("th", "", "Member"));
@@ -99,11 +99,14 @@ var Record = (function () {
       link.href = "#" + address.toString();
       const row = make("tr", member === group.member ? "current" : "", make("td", "", link));
       if (member === group.member) row.setAttribute("aria-current", "true");
-      rewards.forEach((reward, n) => row.append(make("td", "",
-        number(reward, Number.isInteger(reward) ? 0 : 2) + " · ", make("b", "", signed(group.advantages[member][n])))));
+      rewards.forEach(function (reward, n) {
+        const cell = make("td", "", number(reward, Number.isInteger(reward) ? 0 : 2));
+        if (group.advantages) cell.append(" · ", make("b", "", signed(group.advantages[member][n])));
+        row.append(cell);
+      });
       body.append(row);
     });
-    return make("div", "group", make("table", "", make("caption", "", "Its group: reward · advantage"), make("thead", "", head), body));
+    return make("div", "group", make("table", "", make("caption", "", group.advantages ? "Its group: reward · advantage" : "Its group: reward"), make("thead", "", head), body));
   }
 
   /** The element that shows one record. */
@@ -127,7 +130,7 @@ var Record = (function () {
     record.episodes.forEach(function (episode, i) {
       if (i && samples) pane.append(make("p", "reflection", make("span", "who", "again, from the prompt alone")));
       else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflections[c.study[position]])));
-      const advantage = record.group ? record.group.advantages[record.group.member][i] : undefined;
+      const advantage = record.group && record.group.advantages ? record.group.advantages[record.group.member][i] : undefined;
       pane.append(episodeBlock(episode, passages, i + 1, samples ? "Sample" : "Episode", advantage));
     });
     if (!record.episodes.length) pane.append(make("p", "facts", "No episode ran."));
