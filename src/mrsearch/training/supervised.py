@@ -89,7 +89,7 @@ def train_supervised(job: Job, start: Path, out: Path, steps: StepLog, run_dir: 
 
 
 def plan(config: Supervised, lengths: Sequence[int], seed: int) -> list[list[int]]:
-    """The traces of every step: shuffled passes over all of them, sorted by length within blocks of batches."""
+    """The traces of every step: shuffled passes over all of them, sorted by length within blocks of whole batches."""
     rng = random.Random(f"{seed}/plan")
     order: list[int] = []
     while len(order) < config.steps * config.batch_traces:
@@ -98,10 +98,11 @@ def plan(config: Supervised, lengths: Sequence[int], seed: int) -> list[list[int
     size = BLOCK * config.batch_traces
     for begin in range(0, config.steps * config.batch_traces, size):
         block = sorted(order[begin : begin + size], key=lambda index: lengths[index])
-        groups = [block[i : i + config.batch_traces] for i in range(0, len(block), config.batch_traces)]
+        whole = len(block) // config.batch_traces * config.batch_traces
+        groups = [block[i : i + config.batch_traces] for i in range(0, whole, config.batch_traces)]
         rng.shuffle(groups)
         batches += groups
-    return batches
+    return batches[: config.steps]
 
 
 def learning_rate(config: WarmStart | FineTuning, step: int) -> float:

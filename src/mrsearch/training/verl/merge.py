@@ -17,9 +17,10 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Mean absolute difference of log-probabilities that arithmetic explains; a wrong merge is off by whole units."""
 
 
-def export_checkpoint(checkpoint: Path, start: Path, out: Path) -> float:
+def export_checkpoint(checkpoint: Path, start: Path, out: Path, shards: str = "actor") -> float:
     """Write the policy of a checkpoint folder (`global_step_N`) to `out` in the precision of `start`.
 
+    shards: where in the folder the policy's shards lie.
     The merged model scores the checkpoint's probe sequences first: RuntimeError, and nothing is written, where its
     log-probabilities are not those that the trained policy had. Returns their mean absolute difference.
     """
@@ -29,7 +30,7 @@ def export_checkpoint(checkpoint: Path, start: Path, out: Path) -> float:
 
     loader: Any = AutoModelForCausalLM
     model = loader.from_pretrained(start, local_files_only=True, dtype="auto")
-    load_merged(model, merged_state(checkpoint / "actor"))
+    load_merged(model, merged_state(checkpoint / shards))
     probe = json.loads((checkpoint / "probe.json").read_text(encoding="utf-8"))
     difference = probe_difference(model, probe)
     limit = TOLERANCE.get(model.dtype, TOLERANCE[torch.bfloat16])
