@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class Demonstrations:
         ValueError where none ended right, or where more searches failed or more questions ran out of time than the
         study allows.
         """
+        began = time.monotonic()
         traces, counts = self.folder / "traces.parquet", self.folder / DEMONSTRATIONS
         made_from = self._made_from()
         if traces.is_file() and (read_json(counts) or {}).get("made_from") == made_from:
@@ -66,7 +68,9 @@ class Demonstrations:
         tally, right = self._judged(waves, kept)
         count = write_traces(traces, _sequences(waves, self.study))
         log.info("%s: %d of %d meta-episodes ended right: %d traces", self.method, right, tally.records, count)
-        write_json(counts, {"made_from": made_from, "right": right, "traces": count, **asdict(tally)})
+        seconds = time.monotonic() - began
+        found = {"made_from": made_from, "right": right, "traces": count, **asdict(tally), "seconds": seconds}
+        write_json(counts, found)
         drop_waves(kept)
         return traces
 

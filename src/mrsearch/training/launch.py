@@ -57,7 +57,9 @@ def train_method(
     read = {"start": start, "questions": questions}
     extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
     if stage == "fine_tuning":
-        extra["demonstrations"] = read_json(run_dir / DEMONSTRATIONS)
+        demonstrations = read_json(run_dir / DEMONSTRATIONS)
+        extra["seconds"] += demonstrations.pop("seconds")
+        extra["demonstrations"] = demonstrations
     write_run(run, study=study, stage="train", inputs=read, seeds=[seed], extra=extra)
 
 
@@ -72,6 +74,7 @@ def _fine_tune(
     from mrsearch.training.demonstrations import Demonstrations
 
     torch.set_num_threads(study.resources.fine_tuning.threads)
+    torch.set_flush_denormal(True)  # as for the other trainings here
     with contextlib.closing(open_engine(study, inputs.corpus, inputs.indexes, inputs.endpoint)) as engine:
         traces = Demonstrations(study, model, method, seed, inputs, engine, run_dir).make()
     if study.fine_tuning.backend == "verl":

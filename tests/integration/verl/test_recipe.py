@@ -10,9 +10,10 @@ from mrsearch.config import Run, load_study
 from mrsearch.training.verl import advantage, recipe
 
 ROOT = Path(__file__).parents[3]
+STUDIES = {name: load_study(Run(study=name), ROOT) for name in ("paper", "asearcher", "ablations", "baselines")}
 TRAINED = {
-    name: [method for method, each in load_study(Run(study=name), ROOT).methods.items() if each.train]
-    for name in ("paper", "asearcher", "ablations")
+    name: [each for each, method in study.methods.items() if method.train and study.training_stage(each) == "train"]
+    for name, study in STUDIES.items()
 }
 MAIN = {"mr_search", "search_r1", "search_r1_long"}
 CASES = [
@@ -23,7 +24,7 @@ CASES = [
     for nodes in (1, 2)
     for rollout in ("sglang", "vllm")
     # Ablations are of the 7B model; nodes and engines do not depend on the variant.
-    if study != "ablations" or (model == "qwen2.5-7b" and (nodes, rollout) == (1, "sglang"))
+    if study not in ("ablations", "baselines") or (model == "qwen2.5-7b" and (nodes, rollout) == (1, "sglang"))
 ]
 
 
@@ -37,6 +38,7 @@ def composed(shared, study, model, method, overrides=None):
 
 def test_the_studies_hold_every_recipe():
     assert set(TRAINED["paper"]) >= MAIN and set(TRAINED["asearcher"]) >= MAIN
+    assert set(TRAINED["baselines"]) == {"r1", "search_r1", "search_r1_ppo"}
     assert set(TRAINED["ablations"]) == MAIN | {
         "gamma_0",
         "ppo",
@@ -65,8 +67,9 @@ def test_recipe_composes_and_validates(shared, study, model, method, nodes, roll
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
     assert config.trainer.total_training_steps == 300
     assert config.actor_rollout_ref.rollout.top_p == 1.0
-    assert config.critic.enable is (method == "ppo")
-    if method != "ppo":
+    critic = STUDIES[study].methods[method].train.algorithm == "ppo"
+    assert config.critic.enable is critic
+    if not critic:
         advantage.register()
         assert callable(get_adv_estimator_fn(config.algorithm.adv_estimator))
     for part in (config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor, config.algorithm):
