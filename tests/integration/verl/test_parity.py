@@ -128,7 +128,7 @@ def test_advantages_are_equal(study, recorded):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_gradients_are_equal(study, recorded, engine, shared, level):
+def test_gradients_are_equal(study, recorded, engine, shared, level, record_property):
     method, metas = recorded
     training = study.training.model_copy(update={"loss_aggregation": level})
     ours = local_gradient(shared, local_rows(study, method, metas), training)
@@ -137,6 +137,7 @@ def test_gradients_are_equal(study, recorded, engine, shared, level):
     difference = sum((ours[name] - theirs[name]).square().sum() for name in ours).sqrt()
     size = sum(value.square().sum() for value in ours.values()).sqrt()
     assert size > 1e-4
+    record_property("relative_error", float(difference / size))
     assert difference / size < 1e-5
 
 
