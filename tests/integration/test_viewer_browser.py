@@ -177,6 +177,28 @@ def test_a_trainings_group_with_its_advantages(browser: Any, viewer: Path):
     leave(again)
 
 
+def test_a_group_of_a_critic_shows_its_rewards_alone(
+    browser: Any,
+    small_study: Study,
+    make_records: Callable[..., Path],
+    make_groups: Callable[..., Path],
+    tmp_path: Path,
+):
+    models = make_groups(small_study, tmp_path / "models")
+    (path,) = models.rglob("groups.jsonl.gz")
+    records = list(read_records(path))
+    for record in records:
+        del record.tags["advantages"]
+    write_records(path, records)
+    write_viewer([Source(small_study, make_records(small_study, tmp_path / "eval", 1), models)], tmp_path / "viewer")
+    page = visit(browser, tmp_path.joinpath("viewer", "index.html").as_uri() + "#benchmark=train")
+    page.wait_for_selector(".group")
+    assert page.inner_text(".group caption").lower() == "its group: reward"
+    assert set(page.locator(".group .current td").all_inner_texts()[1:]) <= {"0", "1"}
+    assert "advantage" not in page.inner_text(".pane")
+    leave(page)
+
+
 def test_two_studies_in_one_page(browser: Any, small_study: Study, make_records: Callable[..., Path], tmp_path: Path):
     raw = small_study.model_dump() | {"name": "other", "seeds": [5]}
     raw["protocol"]["prompts"]["reflection"] = "look again"
