@@ -150,10 +150,9 @@ def test_real_questions_are_fine_tuned_on(real_data, tmp_path):
     pq.write_table(pa.Table.from_pylist(questions), tmp_path / "train.parquet")
     build_store(((one["id"], "", one["question"]) for one in questions), tmp_path / "corpus")
     make_base(study, "tiny", tmp_path / "corpus", tmp_path / "base")
-    (tmp_path / "token.json").write_text("{}")
     (tmp_path / "index").mkdir()
     places = {"start": tmp_path / "base", "questions": tmp_path / "train.parquet", "corpus": tmp_path / "corpus"}
-    places |= {"indexes": tmp_path / "index", "endpoint": tmp_path / "token.json", "out": tmp_path / "model"}
+    places |= {"indexes": tmp_path / "index", "endpoint": None, "out": tmp_path / "model"}
     places |= {"log_file": tmp_path / "train.jsonl", "run": tmp_path / "run.json", "run_dir": tmp_path / "runs"}
     train_method(study, "tiny", "sft", 0, **places)
     log, counts = rows(tmp_path), described(tmp_path)

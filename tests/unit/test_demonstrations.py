@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import tiny_model, word_tokenizer
 
+from mrsearch.agent.ports import SearchError
 from mrsearch.config import ConfigError, Run, load_study, stages
 from mrsearch.files import read_json
 from mrsearch.training.demonstrations import Demonstrations, chosen_questions
@@ -77,6 +78,7 @@ def test_steps_and_stage_follow_what_is_imitated(root):
         ("fine_tuning.temperature", 0.5, {"own"}),
         ("evaluation.concurrency", 7, {"own"}),
         ("evaluation.engine.dtype", "bfloat16", {"own"}),
+        ("evaluation.engine.start_seconds", 5.0, set()),
         ("evaluation.decoding.sampled.temperature", 0.5, set()),
         ("warm_start.steps", 7, {"script"}),
         ("training.steps", 7, set()),
@@ -96,11 +98,11 @@ def test_a_setting_changes_the_digests_of_those_it_concerns(root, key, value, ch
 # --- traces ---
 
 
-class NoSearch:
-    """An engine for procedures that may not search."""
+class Gone:
+    """An engine whose patience is spent."""
 
     async def search(self, query, topk):
-        raise AssertionError(f"searched for {query}")
+        raise SearchError(f"no answer to {query}")
 
 
 @pytest.fixture
@@ -119,9 +121,9 @@ def inputs(tmp_path):
     return Inputs(tmp_path / "start", tmp_path / "train.parquet", tmp_path, tmp_path / "index", None)
 
 
-def made(study, inputs, folder, seed=0):
+def made(study, inputs, folder, engine=None):
     folder.mkdir(exist_ok=True)
-    return Demonstrations(study, "tiny", "tuned", seed, inputs, NoSearch(), folder)
+    return Demonstrations(study, "tiny", "tuned", 0, inputs, engine, folder)
 
 
 def test_an_answer_is_the_first_golden_one_between_tags_and_alone_is_trained(root, inputs, tmp_path):
@@ -153,6 +155,13 @@ def test_a_policy_that_is_never_right_is_named_with_a_way_out(root, inputs, tmp_
     with pytest.raises(ValueError, match=r"none of the 6 meta-episodes .* raise fine_tuning\.questions .*start"):
         made(study, inputs, tmp_path / "run").make()
     assert not list((tmp_path / "run").iterdir()), "nothing that failed is kept"
+
+
+def test_searches_that_fail_end_it_where_they_are_too_many(root, inputs, tmp_path):
+    rag = ANSWERS | {"procedure": "rag"}
+    with pytest.raises(ValueError, match=r"tuned: 3 of 3 searches failed, more than .*max_failure_rate \(0\.0"):
+        made(study_with(root, rag), inputs, tmp_path / "run", Gone()).make()
+    assert not list((tmp_path / "run").iterdir()), "failed searches are tried again the next time"
 
 
 def test_questions_are_drawn_by_seed_in_file_order(root, inputs, tmp_path):

@@ -43,6 +43,15 @@ def test_the_papers_needs_are_estimated_from_its_numbers(root: Path) -> None:
     assert needs.gpu_bytes(study, "train", train) == pytest.approx(7.62e9 * (16 / 8 + 2 / 8))
 
 
+def test_fine_tuning_counts_where_a_study_fine_tunes(root: Path) -> None:
+    paper, rivals = (load_study(Run(study=name), root) for name in ("paper", "baselines"))
+    asked = rivals.resources.fine_tuning
+    assert needs.gpu_bytes(rivals, "fine_tuning", asked) == pytest.approx(7.62e9 * 16 / 8)
+    on_cpu = asked.model_copy(update={"gpus": 0})
+    assert needs.memory_bytes(rivals, "fine_tuning", on_cpu) == pytest.approx(7.62e9 * 16)
+    assert needs.memory_bytes(paper, "fine_tuning", on_cpu) == 0
+
+
 def test_all_problems_come_in_one_list(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "r").mkdir()
     with socket.socket() as taken, socket.socket() as closed:

@@ -11,6 +11,7 @@ from mrsearch.config.training import Train
 
 Procedure = Literal["direct", "cot", "rag", "ircot", "search_o1", "meta_episode"]
 ONE_GENERATION = ("direct", "cot", "rag")
+WITHOUT_SEARCH = ("direct", "cot")
 
 
 class Method(Model):

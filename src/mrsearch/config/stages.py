@@ -97,11 +97,11 @@ def _fine_tuning(study: Study, method: str) -> dict[str, object]:
 
 
 def _generation(study: Study) -> dict[str, object]:
-    """How many meta-episodes run together, and the engine where it is not this process."""
-    values: dict[str, object] = study.evaluation.model_dump(mode="json", include={"concurrency", "engine"})
-    if study.evaluation.engine.kind == "torch":
-        values["engine"] = study.evaluation.engine.dtype
-    return values
+    """How many meta-episodes run together, and what of the engine changes what they say."""
+    engine = study.evaluation.engine.model_dump(
+        mode="json", include={"kind", "dtype", "tensor_parallel", "deadline_seconds"}
+    )
+    return {"concurrency": study.evaluation.concurrency, "engine": engine}
 
 
 def _evaluation(study: Study) -> dict[str, object]:

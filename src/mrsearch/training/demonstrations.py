@@ -45,7 +45,8 @@ class Demonstrations:
     method: str
     seed: int
     inputs: Inputs
-    engine: SearchEngine
+    engine: SearchEngine | None
+    """None for procedures that do not search."""
     folder: Path
     """The run's own folder."""
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
+from mrsearch.config.methods import WITHOUT_SEARCH
 from mrsearch.files import read_json
 from mrsearch.training.inputs import DEMONSTRATIONS, Inputs
 
 if TYPE_CHECKING:
+    from mrsearch.agent.ports import SearchEngine
     from mrsearch.training.steplog import StepLog
 
 log = logging.getLogger(__name__)
@@ -69,13 +71,12 @@ def _fine_tune(
     """Make what is imitated, then train on it: in this process, or in verl's."""
     import torch
 
-    from mrsearch.retrieval.engine import open_engine
     from mrsearch.tracking import Tracker
     from mrsearch.training.demonstrations import Demonstrations
 
     torch.set_num_threads(study.resources.fine_tuning.threads)
     torch.set_flush_denormal(True)  # as for the other trainings here
-    with contextlib.closing(open_engine(study, inputs.corpus, inputs.indexes, inputs.endpoint)) as engine:
+    with _engine_of(study, method, inputs) as engine:
         traces = Demonstrations(study, model, method, seed, inputs, engine, run_dir).make()
     if study.fine_tuning.backend == "verl":
         from mrsearch.training.verl.sft import fine_tune_with_verl
@@ -88,6 +89,15 @@ def _fine_tune(
         steps.listener = lambda row: tracker.log(row["step"], row)
         fine_tune(study, seed, inputs.start, traces, out, steps, run_dir)
         tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
+
+
+def _engine_of(study: Study, method: str, inputs: Inputs) -> contextlib.AbstractContextManager[SearchEngine | None]:
+    """The engine that a method searches with; None for procedures that do not search."""
+    if study.methods[method].procedure in WITHOUT_SEARCH:
+        return contextlib.nullcontext()
+    from mrsearch.retrieval.engine import open_engine
+
+    return contextlib.closing(open_engine(study, inputs.corpus, inputs.indexes, inputs.endpoint))
 
 
 def _train_here(

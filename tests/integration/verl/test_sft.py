@@ -45,7 +45,7 @@ from mrsearch.training.launch import train_method
 study = load_study(Run(study="demo", overrides=json.loads(sys.argv[1])), Path(sys.argv[2]))
 shared, out = Path(sys.argv[3]), Path(sys.argv[4])
 train_method(study, "tiny", "sft", 3, start=shared / "base", questions=shared / "train.parquet",
-             corpus=shared / "corpus", indexes=shared / "index", endpoint=shared / "unused.json", out=out / "model",
+             corpus=shared / "corpus", indexes=shared / "index", endpoint=None, out=out / "model",
              log_file=out / "train.jsonl", run=out / "run.json", run_dir=out / "runs")
 """
 
@@ -73,7 +73,6 @@ def wait_for_rows(process, out, count):
 def tuned(shared, overrides, tmp_path_factory):
     """A fine-tuning that was killed, asked to stop, and then came to its end."""
     out = tmp_path_factory.mktemp("sft")
-    (shared / "unused.json").write_text("{}")  # `direct` never searches
     checkpoints = RunFolder(out / "runs")
     process = start(overrides | TUNING, shared, out)
     wait_for_rows(process, out, EVERY + 5)
