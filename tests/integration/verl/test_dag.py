@@ -77,6 +77,9 @@ def test_killed_after_a_checkpoint_it_leaves_nothing_behind_and_ends_well_when_r
     assert until(lambda: any(dag.results.glob(pattern)), process), dag.log.read_text()[-3000:]
     victim = dag.training()
     family = victim.children(recursive=True)
+    (note,) = dag.run.glob("ray-scratch-*.json")
+    scratch = Path(json.loads(note.read_text())["folder"])
+    assert any(scratch.iterdir())
     assert any("raylet" in each.name() for each in family)
     victim.send_signal(signal.SIGKILL)
     assert dag.ended(process) != 0
@@ -88,6 +91,7 @@ def test_killed_after_a_checkpoint_it_leaves_nothing_behind_and_ends_well_when_r
     assert dag.ended(again) == 0, dag.log.read_text()[-3000:]
     log = (dag.run / "train.log").read_text()
     assert "continuing after step 2" in log
+    assert not scratch.exists() and list(dag.run.glob("ray-scratch-*")) == []
     trained = dag.results / "models" / "tiny" / "mr_search" / "seed0"
     rows = [json.loads(line) for line in (trained / "train.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]

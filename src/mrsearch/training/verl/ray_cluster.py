@@ -64,6 +64,11 @@ class Node:
         """The head's announcement; every attempt of a job has its own."""
         return self.folder / f"ray-{os.environ.get(ATTEMPT, f'local-{os.getpid()}')}.json"
 
+    @property
+    def scratch(self) -> Path:
+        """The note of where this machine's Ray keeps its sockets."""
+        return self.folder / f"ray-scratch-{socket.gethostname()}.json"
+
 
 @contextlib.contextmanager
 def ray_cluster(node: Node, environment: Mapping[str, str]) -> Iterator[str | None]:
@@ -94,8 +99,7 @@ def _head(node: Node) -> Iterator[str]:
     _use_token(_token(node))
     host = _address()
     port = free_port(ALL)
-    # Sockets lie in it, whose paths may have 107 characters.
-    scratch = Path(tempfile.mkdtemp(prefix="mrs-", dir="/tmp"))
+    scratch = _scratch(node)
     command = ["--head", f"--port={port}", f"--temp-dir={scratch}", "--include-dashboard=false"]
     process = _start(node, host, command)
     try:
@@ -106,9 +110,25 @@ def _head(node: Node) -> Iterator[str]:
     finally:
         write_json(node.meeting, {"address": None})
         _end(process)
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove_scratch(node)
         for file in (_token(node), *([node.meeting] if node.world == 1 else [])):
             file.unlink(missing_ok=True)
+
+
+def _scratch(node: Node) -> Path:
+    """A new folder for Ray's sockets and logs, and a note of it; that of an attempt that was killed here goes."""
+    _remove_scratch(node)
+    # Sockets lie in it, whose paths may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="mrs-", dir="/tmp"))
+    write_json(node.scratch, {"folder": str(folder)})
+    return folder
+
+
+def _remove_scratch(node: Node) -> None:
+    noted = read_json(node.scratch)
+    if noted is not None:
+        shutil.rmtree(noted["folder"], ignore_errors=True)
+        node.scratch.unlink()
 
 
 def _work(node: Node) -> None:
