@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mrsearch.config import Study
+from mrsearch.config import Run, Study, load_study
 from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting import style
 from mrsearch.reporting.episode_figures import em_by_episode
 from mrsearch.reporting.episode_table import episode_table
 from mrsearch.reporting.figures import write_figures
-from mrsearch.reporting.frame import Metrics
+from mrsearch.reporting.frame import Metrics, learned
+from mrsearch.reporting.improvement_figure import relative_improvement
 from mrsearch.reporting.layout import Mark, mark_best, number
 from mrsearch.reporting.method_tables import score_table
 from mrsearch.reporting.pareto_figure import frontier
@@ -188,3 +189,21 @@ def test_entropy_is_missing_where_nothing_was_trained(
     read = read_logs(small_study, ["mr_search"], models)
     assert read[read.seed == 0].entropy.isna().tolist() == [True] + [False] * (len(others))
     assert list(read.columns[4:7]) == ["em_1", "em_2", "em_3"]
+
+
+def test_improvement_is_about_all_that_is_trained_beyond_a_warm_start(root: Path):
+    assert "warm_start" not in learned(load_study(Run(), root))
+    rivals = load_study(Run(study="baselines"), root)
+    assert learned(rivals) == list(rivals.methods)
+
+
+def test_a_baseline_that_alone_is_trained_has_an_empty_figure(small_study: Study, metrics: Path, tmp_path: Path):
+    (baseline, *_) = learned(small_study)
+    others = [name for name in small_study.methods if small_study.policy_of(name) in ("base", "warm_start")]
+    methods = {name: small_study.methods[name] for name in (baseline, *others)}
+    assert len(methods) < len(small_study.methods)
+    report = small_study.report.model_copy(update={"baseline": baseline})
+    alone = small_study.model_copy(update={"methods": methods, "report": report})
+    assert learned(alone) == [baseline]
+    relative_improvement(Metrics(alone, metrics), tmp_path)
+    assert read_csv(tmp_path / "improvement.csv") == []

@@ -92,12 +92,11 @@ def benchmark_label(study: Study, benchmark: str) -> str:
 
 
 def learned(study: Study) -> list[str]:
-    """Methods whose policy was trained beyond supervised training: what improvement is about."""
+    """Methods whose policy was trained beyond a warm start: what improvement is about."""
     found = []
     for method in study.methods:
         owner = study.policy_of(method)
-        training = None if owner == "base" else study.methods[owner].train
-        if training is not None and training.algorithm != "sft":
+        if owner != "base" and study.training_stage(owner) != "warm_start":
             found.append(method)
     return found
 

@@ -50,7 +50,7 @@ def _data(rows: Metrics, methods: list[str], decoding: str) -> pd.DataFrame:
                 place = {"model": model, "decoding": decoding, "method": method, "benchmark": name}
                 listed.append({**place, "value": cell.value, "low": cell.low, "high": cell.high, "n": int(cell.n)})
     columns = ["model", "decoding", "method", "benchmark", "value", "low", "high", "n"]
-    return pd.DataFrame(listed, columns=columns)
+    return pd.DataFrame(listed, columns=columns).astype(dict.fromkeys(("value", "low", "high"), float))
 
 
 def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, methods: list[str], looks: dict[str, dict[str, Any]]) -> None:
@@ -64,7 +64,7 @@ def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, methods: list[str], lo
     axes.axhspan(average - 0.5, average + 0.5, color="#F2F2F2", zorder=0)
     axes.grid(axis="y", visible=False)
     for place, name in enumerate(rows.columns):
-        if not np.isfinite(data[data.benchmark == name].value).any():
+        if methods and not np.isfinite(data[data.benchmark == name].value).any():
             axes.text(0.03 * right, place, "undefined: the baseline is never right", va="center", color="#555555")
     step = 0.8 / max(1, len(methods))
     for index, method in enumerate(methods):
