@@ -1,7 +1,10 @@
 """Fine-tuning, for real: golden answers, then what the tuned policy itself gets right, with SIGKILL in both phases."""
 
 import json
+import sys
+from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -126,6 +129,20 @@ def test_meta_episodes_with_searches_are_sampled_and_imitated(shared, tmp_path):
         generated = tokenizer.decode([token for token, own in zip(*trace, strict=True) if own])
         assert told.startswith("<|im_start|>")
         assert "<answer>" in generated
+
+
+def test_own_meta_episodes_come_from_a_server_as_well(shared, sft, tmp_path):
+    """A generation server starts for the sampling and has ended when the training is over."""
+    server = Path(__file__).parents[1] / "http_engine.py"
+    command = [sys.executable, str(server), "--model", "{model}", "--port", "{port}"]
+    engine = {"evaluation.engine": {"kind": "vllm", "command": command, "start_seconds": 300}}
+    train(shared, tmp_path, "own", sft / "model", TUNED | engine)
+    counts = described(tmp_path)
+    assert counts["records"] == 48
+    assert 0 < counts["right"] < 48
+    assert "Loading weights" in (tmp_path / "runs" / "generator.log").read_text(), "no server was started"
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in lines if str(server) in line and str(sft / "model") in line]
 
 
 def test_real_questions_are_fine_tuned_on(real_data, tmp_path):

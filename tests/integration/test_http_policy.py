@@ -182,3 +182,7 @@ def test_commands_of_the_real_servers(checkpoint):
         assert command[command.index(parallel) + 1] == "4"
         assert command[command.index("--port") + 1] == "1234"
         assert "8192" in command
+    for kind, copies in (("vllm", "--data-parallel-size"), ("sglang", "--dp-size")):
+        assert copies not in server_command(Engine(kind=kind), checkpoint, 1234, 8192)
+        command = server_command(Engine(kind=kind), checkpoint, 1234, 8192, copies=8)
+        assert command[command.index(copies) + 1] == "8"

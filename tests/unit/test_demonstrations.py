@@ -9,9 +9,11 @@ from tiny import tiny_model, word_tokenizer
 
 from mrsearch.agent.ports import SearchError
 from mrsearch.config import ConfigError, Run, load_study, stages
+from mrsearch.config.study import Resources
 from mrsearch.files import read_json
 from mrsearch.training.demonstrations import Demonstrations, chosen_questions
 from mrsearch.training.inputs import DEMONSTRATIONS, Inputs
+from mrsearch.training.submission import Placement, training_python
 from mrsearch.training.supervised import Trace, learning_rate, plan
 from mrsearch.training.trace_file import TraceFile, write_traces
 
@@ -93,6 +95,18 @@ def test_a_setting_changes_the_digests_of_those_it_concerns(root, key, value, ch
 
     before, after = digests({}), digests({key: value})
     assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_the_environment_with_verl_trains_what_verl_fine_tunes(root, tmp_path):
+    place = Placement("local", tmp_path / "site.yaml", Resources())
+    assert training_python(study_with(root, OWN), "tuned", tmp_path, place) is None
+    by_verl = study_with(root, OWN, **{"fine_tuning.backend": "verl"})
+    with pytest.raises(ValueError, match=r"no virtual environment, but fine_tuning\.backend is verl"):
+        training_python(by_verl, "tuned", tmp_path / "absent", place)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    assert training_python(by_verl, "tuned", tmp_path, place) == tmp_path / "bin" / "python"
+    assert training_python(by_verl, "warm_start", tmp_path / "absent", place) is None
 
 
 # --- traces ---

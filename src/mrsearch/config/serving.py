@@ -21,7 +21,8 @@ class Engine(Model):
     memory_fraction: float = Field(0.85, gt=0.0, lt=1.0)
     """Share of each GPU's memory that the server may take."""
     command: tuple[str, ...] | None = None
-    """Start the server with this command instead; {model}, {port}, {context} and {tensor_parallel} are filled in."""
+    """Start the server with this command instead; {model}, {port}, {context}, {tensor_parallel} and {copies} (of the
+    model, one in an evaluation) are filled in."""
     start_seconds: PositiveFloat = 1800.0
     """How long to wait for the server's first healthy answer."""
     requests: PositiveInt = 256

@@ -36,11 +36,12 @@ TAIL = 2000
 
 @contextlib.contextmanager
 def open_policy(
-    engine: Engine, folder: Path, context_tokens: int, log_file: Path
+    engine: Engine, folder: Path, context_tokens: int, log_file: Path, copies: int = 1
 ) -> Iterator[TorchPolicy | HttpPolicy]:
     """The generator of the weights in `folder`: in this process, or a server that lives as long as the block.
 
-    context_tokens: longest sequence it must take. log_file: where a server writes.
+    context_tokens: longest sequence it must take. log_file: where a server writes. copies: of the model that a server
+    holds, each on GPUs of its own and with `requests` of its own.
     """
     if engine.kind == "torch":
         import torch
@@ -52,18 +53,19 @@ def open_policy(
     from mrsearch.policy.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
-    with serve(engine, folder, context_tokens, log_file) as url:
-        yield HttpPolicy(url, tokenizer, engine, MODEL_NAME)
+    with serve(engine, folder, context_tokens, log_file, copies) as url:
+        together = engine.model_copy(update={"requests": engine.requests * copies})
+        yield HttpPolicy(url, tokenizer, together, MODEL_NAME)
 
 
 @contextlib.contextmanager
-def serve(engine: Engine, folder: Path, context_tokens: int, log_file: Path) -> Iterator[str]:
+def serve(engine: Engine, folder: Path, context_tokens: int, log_file: Path, copies: int = 1) -> Iterator[str]:
     """The address of a server that answers its health check; it and all its processes end with the block.
 
     ValueError with the end of its log where it dies or does not get healthy within `start_seconds`.
     """
     port = free_port()
-    command = server_command(engine, folder, port, context_tokens)
+    command = server_command(engine, folder, port, context_tokens, copies)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     log.info("starting %s", " ".join(command))
     with log_file.open("wb") as output:
@@ -82,14 +84,15 @@ def serve(engine: Engine, folder: Path, context_tokens: int, log_file: Path) -> 
         _end(server)
 
 
-def server_command(engine: Engine, folder: Path, port: int, context_tokens: int) -> list[str]:
-    """What starts the server."""
+def server_command(engine: Engine, folder: Path, port: int, context_tokens: int, copies: int = 1) -> list[str]:
+    """What starts the server, with so many copies of the model."""
     if engine.command is not None:
         fields = {
             "model": str(folder),
             "port": str(port),
             "context": str(context_tokens),
             "tensor_parallel": str(engine.tensor_parallel),
+            "copies": str(copies),
         }
         return [word.format(**fields) for word in engine.command]
     if engine.kind == "vllm":
@@ -99,12 +102,14 @@ def server_command(engine: Engine, folder: Path, port: int, context_tokens: int)
             *("--dtype", engine.dtype, "--tensor-parallel-size", str(engine.tensor_parallel)),
             *("--max-model-len", str(context_tokens), "--gpu-memory-utilization", str(engine.memory_fraction)),
             *("--logprobs-mode", "processed_logprobs", "--enable-prefix-caching"),
+            *(("--data-parallel-size", str(copies)) if copies > 1 else ()),
         ]
     return [
         *(sys.executable, "-m", "sglang.launch_server", "--model-path", str(folder)),
         *("--served-model-name", MODEL_NAME, "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", engine.dtype, "--tp-size", str(engine.tensor_parallel)),
         *("--context-length", str(context_tokens), "--mem-fraction-static", str(engine.memory_fraction)),
+        *(("--dp-size", str(copies)) if copies > 1 else ()),
     ]
 
 

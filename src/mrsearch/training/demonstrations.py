@@ -77,14 +77,14 @@ class Demonstrations:
 
     async def _waves(self, kept: Path) -> list[Path]:
         questions, study = chosen_questions(self.study, self.seed, self.inputs.questions), self.study
-        together, spec = study.evaluation.concurrency, AgentSpec.of(study, self.method)
+        together, spec = study.evaluation.concurrency * self._copies, AgentSpec.of(study, self.method)
         if self._train.demonstrations == "answers":
             dialogue = Dialogue(load_tokenizer(self.inputs.start), study.protocol)
             answering = [Agent(Answer(question, dialogue), self.engine, spec, dialogue) for question in questions]
             told = [self._job(agent, question, 0) for agent, question in zip(answering, questions, strict=True)]
             return await make_waves(told, Unasked(), together, kept)
         longest, server_log = study.protocol.context_tokens, self.folder / "generator.log"
-        with open_policy(study.evaluation.engine, self.inputs.start, longest, server_log) as policy:
+        with open_policy(study.evaluation.engine, self.inputs.start, longest, server_log, self._copies) as policy:
             agent = Agent(policy, self.engine, spec, Dialogue(policy.tokenizer, study.protocol))
             samples = range(study.fine_tuning.samples)
             jobs = [self._job(agent, question, sample) for question in questions for sample in samples]
@@ -129,7 +129,16 @@ class Demonstrations:
         """Digest of everything that decides the traces."""
         index = [hash_path(path) for path in sorted(self.inputs.indexes.rglob("index.json"))]
         files = [hash_path(self.inputs.start), hash_path(self.inputs.questions), *index]
-        return digest(stages.train(self.study, self.model, self.method), self.seed, files)
+        # Waves of another size hold other meta-episodes.
+        return digest(stages.train(self.study, self.model, self.method), self.seed, self._copies, files)
+
+    @property
+    def _copies(self) -> int:
+        """Copies of the model that a server holds on the job's GPUs while it samples."""
+        engine = self.study.evaluation.engine
+        if self._train.demonstrations != "own" or engine.kind == "torch":
+            return 1
+        return max(1, self.study.resources.fine_tuning.gpus // engine.tensor_parallel)
 
     @property
     def _train(self) -> Any:
