@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
 from mrsearch.config.methods import WITHOUT_SEARCH
-from mrsearch.files import read_json
 from mrsearch.training.inputs import DEMONSTRATIONS, Inputs
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def train_method(
     read = {"start": start, "questions": questions}
     extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
     if stage == "fine_tuning":
-        demonstrations = read_json(run_dir / DEMONSTRATIONS)
+        demonstrations: dict[str, Any] = json.loads((run_dir / DEMONSTRATIONS).read_text(encoding="utf-8"))
         extra["seconds"] += demonstrations.pop("seconds")
         extra["demonstrations"] = demonstrations
     write_run(run, study=study, stage="train", inputs=read, seeds=[seed], extra=extra)
