@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mrsearch.config import Study
 from mrsearch.config.verl import VerlTraining
 from mrsearch.training.verl import recipe_model
+from mrsearch.training.verl.composing import composed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -96,31 +97,18 @@ def settings(study: Study, model: str, method: str, seed: int, places: Places) -
 
 
 def compose(changes: dict[str, Any]) -> DictConfig:
-    """verl's defaults with the changes; a key that the installed verl does not have is a ValueError."""
-    from hydra import compose as compose_defaults
-    from hydra import initialize_config_module
-    from omegaconf import OmegaConf, open_dict
-    from omegaconf.errors import OmegaConfBaseException
+    """The whole configuration of verl's trainer; a key that the installed verl does not have is a ValueError."""
+    rollout = changes["actor_rollout_ref"]["rollout"]["name"]
+    return composed("ppo_trainer", changes, TRAINER, _open_up, [f"actor_rollout_ref.rollout.name={rollout}"])
 
-    changes = dict(changes)
-    own, rollout = changes.pop(TRAINER), changes["actor_rollout_ref"]["rollout"]["name"]
-    with initialize_config_module(version_base=None, config_module="verl.trainer.config"):
-        config = compose_defaults("ppo_trainer", overrides=[f"actor_rollout_ref.rollout.name={rollout}"])
-    with open_dict(config):  # these two hold whatever their readers know
-        config.ray_kwargs.ray_init.address = None
-        for part in (config.actor_rollout_ref.model, config.critic.model):
-            part.override_config = {"attn_implementation": None}
-        for part in (config.actor_rollout_ref.actor, config.actor_rollout_ref.ref):
-            part.fsdp_config.mixed_precision = None
-        config.critic.fsdp.mixed_precision = None
-    try:
-        merged = OmegaConf.merge(config, changes)
-    except OmegaConfBaseException as error:
-        raise ValueError(f"the installed verl has no such setting: {' '.join(str(error).split())}") from error
-    with open_dict(merged):
-        merged[TRAINER] = own
-    assert isinstance(merged, type(config))
-    return merged
+
+def _open_up(config: Any) -> None:
+    config.ray_kwargs.ray_init.address = None
+    for part in (config.actor_rollout_ref.model, config.critic.model):
+        part.override_config = {"attn_implementation": None}
+    for part in (config.actor_rollout_ref.actor, config.actor_rollout_ref.ref):
+        part.fsdp_config.mixed_precision = None
+    config.critic.fsdp.mixed_precision = None
 
 
 def validate(config: DictConfig) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
 from mrsearch.training.supervised import FINAL_RATE
+from mrsearch.training.verl.composing import composed
 from mrsearch.training.verl.recipe_model import SINGLE
 
 if TYPE_CHECKING:
@@ -109,24 +110,10 @@ def settings(study: Study, model: str, method: str, seed: int, places: Places) -
 
 
 def compose(changes: dict[str, Any]) -> DictConfig:
-    """verl's defaults with the changes; a key that the installed verl does not have is a ValueError."""
-    from hydra import compose as compose_defaults
-    from hydra import initialize_config_module
-    from omegaconf import OmegaConf, open_dict
-    from omegaconf.errors import OmegaConfBaseException
+    """The whole configuration of verl's trainer; a key that the installed verl does not have is a ValueError."""
+    return composed("sft_trainer_engine", changes, OWN, _open_up)
 
-    changes = dict(changes)
-    own = changes.pop(OWN)
-    with initialize_config_module(version_base=None, config_module="verl.trainer.config"):
-        config = compose_defaults("sft_trainer_engine")
-    with open_dict(config):  # these two hold whatever their readers know
-        config.model.override_config = {"attn_implementation": None}
-        config.engine.mixed_precision = None
-    try:
-        merged = OmegaConf.merge(config, changes)
-    except OmegaConfBaseException as error:
-        raise ValueError(f"the installed verl has no such setting: {' '.join(str(error).split())}") from error
-    with open_dict(merged):
-        merged[OWN] = own
-    assert isinstance(merged, type(config))
-    return merged
+
+def _open_up(config: Any) -> None:
+    config.model.override_config = {"attn_implementation": None}
+    config.engine.mixed_precision = None
