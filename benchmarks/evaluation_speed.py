@@ -3,7 +3,7 @@
 Both answer the same questions with the same weights, prompts, searches and stop rule, greedily. The loop keeps nothing
 between turns, as a loop of `generate` does. Prints both rates, their ratio, and whether the answers are the same.
 
-    python benchmarks/evaluation_speed.py --questions 64
+    python benchmarks/evaluation_speed.py
 """
 
 # ruff: noqa: T201  (a script that prints its measurements)
@@ -117,7 +117,7 @@ def answer(policy, count: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--questions", type=int, default=400, help="as many as an evaluation answers at once")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--hidden", type=int, default=128, help="width of the model; the demo's is 128")
     parser.add_argument("--layers", type=int, default=3, help="layers of the model; the demo's has 3")

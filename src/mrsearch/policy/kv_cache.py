@@ -12,23 +12,23 @@ from transformers.cache_utils import Cache, DynamicLayer
 class ReservedLayer(DynamicLayer):
     """One layer's keys and values in a buffer reserved beforehand: appending a token copies that token only."""
 
-    def __init__(self, keys_BHSD: Tensor, values_BHSD: Tensor, room: int) -> None:
-        """Start from the given keys and values [B, H, S, D] and leave room for `room` more tokens."""
+    def __init__(self, keys_BHSD: Tensor, values_BHSD: Tensor, length: int) -> None:
+        """Take over buffers [B, H, S, D] whose first `length` columns are filled."""
         super().__init__()
         self.dtype, self.device = keys_BHSD.dtype, keys_BHSD.device
-        self.length = keys_BHSD.shape[-2]
-        shape = (*keys_BHSD.shape[:2], self.length + room, keys_BHSD.shape[-1])
-        # Reserved columns are read only after all rows have written them, so they need no first value.
-        self._keys, self._values = keys_BHSD.new_empty(shape), values_BHSD.new_empty(shape)
-        self._keys[:, :, : self.length] = keys_BHSD
-        self._values[:, :, : self.length] = values_BHSD
-        self.keys, self.values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
+        self.length, self._keys, self._values = length, keys_BHSD, values_BHSD
+        self.keys, self.values = keys_BHSD[:, :, :length], values_BHSD[:, :, :length]
         self.is_initialized = True
 
     def of(self, rows_B: Tensor) -> ReservedLayer:
         """The rows where `rows_B` is True, with the room that is left."""
-        keys, values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
-        return ReservedLayer(keys[rows_B], values[rows_B], self._keys.shape[-2] - self.length)
+        rows = rows_B.nonzero()[:, 0]
+        pair = []
+        for buffer in (self._keys, self._values):
+            held = buffer.new_empty(len(rows), *buffer.shape[1:])
+            torch.index_select(buffer[:, :, : self.length], 0, rows, out=held[:, :, : self.length])
+            pair.append(held)
+        return ReservedLayer(pair[0], pair[1], self.length)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -48,11 +48,19 @@ def repack(layers: list[tuple[Tensor, Tensor]], source_B: Tensor, columns_BP: Te
     `layers` are the old keys and values [B', H, S, D]; `columns_BP` may repeat a column where a row has fewer than P
     tokens: the attention mask hides those.
     """
+    same_rows = torch.equal(source_B, torch.arange(len(layers[0][0]), device=source_B.device))
+    filled = columns_BP.shape[1]
     packed: list[Any] = []
-    for keys, values in layers:
-        heads, width = keys.shape[1], keys.shape[3]
-        index = columns_BP[:, None, :, None].expand(-1, heads, -1, width)
-        packed.append(ReservedLayer(keys[source_B].gather(2, index), values[source_B].gather(2, index), room))
+    for pair in layers:
+        buffers = []
+        for old in pair:
+            _, heads, _, width = old.shape
+            index = columns_BP[:, None, :, None].expand(-1, heads, -1, width)
+            # Reserved columns are read only after all rows have written them, so they need no first value.
+            buffer = old.new_empty(len(source_B), heads, filled + room, width)
+            torch.gather(old if same_rows else old[source_B], 2, index, out=buffer[:, :, :filled])
+            buffers.append(buffer)
+        packed.append(ReservedLayer(buffers[0], buffers[1], filled))
     return Cache(layers=packed)
 
 
@@ -87,5 +95,8 @@ def gather(parts: list[tuple[Tensor, list[tuple[Tensor, Tensor]]]], rows: int) -
 
 def empty(layers: int, rows: int, heads: int, width: int, room: int, dtype: torch.dtype, device: torch.device) -> Cache:
     """A cache of `rows` empty rows with room for `room` tokens."""
-    nothing = torch.zeros(rows, heads, 0, width, dtype=dtype, device=device)
-    return Cache(layers=[ReservedLayer(nothing, nothing, room) for _ in range(layers)])
+
+    def buffer() -> Tensor:
+        return torch.empty(rows, heads, room, width, dtype=dtype, device=device)
+
+    return Cache(layers=[ReservedLayer(buffer(), buffer(), 0) for _ in range(layers)])
