@@ -8,6 +8,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from small_training import (
     OVERRIDES,
     ROOT,
@@ -172,6 +173,7 @@ def test_real_questions_are_fine_tuned_on(real_data, tmp_path):
     places |= {"indexes": tmp_path / "index", "endpoint": None, "out": tmp_path / "model"}
     places |= {"log_file": tmp_path / "train.jsonl", "run": tmp_path / "run.json", "run_dir": tmp_path / "runs"}
     train_method(study, "tiny", "sft", 0, **places)
+    assert torch.tensor(1e-40) * 2 > 0, "whoever called it has denormal numbers again"
     log, counts = rows(tmp_path), described(tmp_path)
     assert counts["records"] == 40
     assert counts["right"] == 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,6 @@ def _fine_tune(
     from mrsearch.training.demonstrations import Demonstrations
 
     torch.set_num_threads(study.resources.fine_tuning.threads)
-    torch.set_flush_denormal(True)  # as for the other trainings here
     with _engine_of(study, method, inputs) as engine:
         traces = Demonstrations(study, model, method, seed, inputs, engine, run_dir).make()
     if study.fine_tuning.backend == "verl":
@@ -85,7 +85,7 @@ def _fine_tune(
     from mrsearch.training.fine_tuning import fine_tune
 
     config = study.model_dump(mode="json")
-    with Tracker.start(study.name, model, method, seed, config, run_dir) as tracker:
+    with _flushed_denormals(), Tracker.start(study.name, model, method, seed, config, run_dir) as tracker:
         steps.listener = lambda row: tracker.log(row["step"], row)
         fine_tune(study, seed, inputs.start, traces, out, steps, run_dir)
         tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
@@ -111,10 +111,9 @@ def _train_here(
 
     stage = study.training_stage(method)
     torch.set_num_threads(getattr(study.resources, stage).threads)
-    # Denormal numbers slow the arithmetic of a tiny model down on some CPUs and change no result that matters.
-    torch.set_flush_denormal(True)
     config = study.model_dump(mode="json")
     with (
+        _flushed_denormals(),
         Tracker.start(study.name, model, method, seed, config, run_dir) as tracker,
         contextlib.closing(open_engine(study, inputs.corpus, inputs.indexes, inputs.endpoint)) as engine,
     ):
@@ -135,3 +134,16 @@ def _train_here(
             )
             trainer.train(out)
         tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
+
+
+@contextlib.contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Denormal numbers slow the arithmetic of a tiny model down on some CPUs and change no result that matters. What
+    runs in this process afterwards counts with them again."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
