@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrsearch.cluster.children import ended_with_parent
-from mrsearch.cluster.ports import free_port
+from mrsearch.cluster.ports import free_ports
 from mrsearch.cluster.stopping import ATTEMPT, RANK, WORLD
 from mrsearch.files import read_json, write_json
 
@@ -98,10 +98,10 @@ def _head(node: Node) -> Iterator[str]:
     node.folder.mkdir(parents=True, exist_ok=True)
     _use_token(_token(node))
     host = _address()
-    port = free_port(ALL)
+    port, client_port, *others = free_ports(2 + len(PORTS), ALL)
     scratch = _scratch(node)
-    command = ["--head", f"--port={port}", f"--temp-dir={scratch}", "--include-dashboard=false"]
-    process = _start(node, host, command)
+    command = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", f"--temp-dir={scratch}"]
+    process = _start(node, host, others, [*command, "--include-dashboard=false"])
     try:
         _await_port(process, host, port)
         write_json(node.meeting, {"address": f"{host}:{port}"})
@@ -142,7 +142,7 @@ def _work(node: Node) -> None:
     if address is None:
         return
     _use_token(_token(node))
-    process = _start(node, _address(), [f"--address={address}"])
+    process = _start(node, _address(), free_ports(len(PORTS), ALL), [f"--address={address}"])
     try:
         while process.poll() is None and (read_json(node.meeting) or {}).get("address"):
             time.sleep(POLL_SECONDS)
@@ -150,9 +150,9 @@ def _work(node: Node) -> None:
         _end(process)
 
 
-def _start(node: Node, host: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(node: Node, host: str, free: Sequence[int], arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     store = [] if node.object_store_mb is None else [f"--object-store-memory={node.object_store_mb * 1_000_000}"]
-    ports = [f"{option}={free_port(ALL)}" for option in PORTS]
+    ports = [f"{option}={port}" for option, port in zip(PORTS, free, strict=True)]
     command = [
         *(str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"),
         *(f"--node-ip-address={host}", f"--num-cpus={node.cpus}", f"--num-gpus={node.gpus}"),
