@@ -35,6 +35,12 @@ class Generation:
     logprobs: list[float]
     finish: Finish
 
+    @classmethod
+    def told(cls, token_ids: Sequence[int], sampling: Sampling) -> Generation:
+        """Tokens that nobody sampled, cut where the token budget ends; their log-probabilities stand as 0."""
+        kept = list(token_ids[: sampling.max_tokens])
+        return cls(kept, [0.0] * len(kept), Finish.stop if len(kept) == len(token_ids) else Finish.length)
+
 
 class DeadlineError(TimeoutError):
     """A question's time is over."""

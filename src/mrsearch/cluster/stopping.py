@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -76,3 +78,18 @@ class Stopped(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(STOPPED)
+
+
+@contextlib.contextmanager
+def stop_file(path: Path) -> Iterator[None]:
+    """While the block runs, SIGUSR2 makes the file, for trainers in other processes to look for; an earlier request's
+    goes first. Only the main thread can take the signal, others leave it as it is."""
+    path.unlink(missing_ok=True)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGUSR2, lambda *_: path.touch())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR2, before)

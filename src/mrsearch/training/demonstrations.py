@@ -17,7 +17,7 @@ from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import Job, Unasked
 from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.meta_episode import training_sequences
-from mrsearch.agent.ports import Finish, Generation, Sampling, SearchEngine
+from mrsearch.agent.ports import Generation, Sampling, SearchEngine
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.records import MetaEpisode, Question, read_records
 from mrsearch.agent.scoring import rewards
@@ -152,10 +152,8 @@ class Answer:
         self._token_ids = dialogue.answer(question.golden_answers[0])
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
-        """The reply, cut where the token budget ends; its log-probabilities are unknown and stand as 0."""
-        token_ids = self._token_ids[: sampling.max_tokens]
-        finish = Finish.stop if len(token_ids) == len(self._token_ids) else Finish.length
-        return Generation(token_ids, [0.0] * len(token_ids), finish)
+        """The reply."""
+        return Generation.told(self._token_ids, sampling)
 
 
 def chosen_questions(study: Study, seed: int, path: Path) -> list[Question]:

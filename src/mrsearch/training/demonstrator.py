@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mrsearch.agent.ports import Finish, Generation, Hit, Sampling, SearchEngine
+from mrsearch.agent.ports import Generation, Hit, Sampling, SearchEngine
 from mrsearch.data.relations import AGES, BY_NAME
 from mrsearch.data.world import World, keywords
 
@@ -67,7 +67,7 @@ class Demonstrator:
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
         """The next scripted turn; the context is not read, as the script knows what it did."""
-        return _generation(self.tokenizer, await self._act(), sampling)
+        return Generation.told(self.tokenizer.encode(await self._act(), add_special_tokens=False), sampling)
 
     async def _act(self) -> str:
         opening = self._open_episode() if self.turn == 0 and self.progress.answer is not None else None
@@ -195,12 +195,5 @@ class OneShotDemonstrator:
         inner.pending = (subject, relation, self.hits, "")
         inner._read_observation()
         answer = inner._solution() or inner._guess()
-        return _generation(self.tokenizer, f"<answer> {answer} </answer>", sampling)
-
-
-def _generation(tokenizer: Any, text: str, sampling: Sampling) -> Generation:
-    """The text as a generation, cut where the token budget ends."""
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    finish = Finish.stop if len(ids) <= sampling.max_tokens else Finish.length
-    ids = ids[: sampling.max_tokens]
-    return Generation(ids, [0.0] * len(ids), finish)
+        ids = self.tokenizer.encode(f"<answer> {answer} </answer>", add_special_tokens=False)
+        return Generation.told(ids, sampling)

@@ -7,13 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from mrsearch.cluster.children import ended_with_parent
-from mrsearch.cluster.stopping import Stopped
+from mrsearch.cluster.stopping import Stopped, stop_file
 from mrsearch.config import Study, write_study
 from mrsearch.training.supervised import plan
 from mrsearch.training.trace_file import TraceFile
@@ -22,7 +19,7 @@ from mrsearch.training.verl.merge import export_checkpoint
 from mrsearch.training.verl.recipe import as_yaml
 from mrsearch.training.verl.sft_dataset import write_plan
 from mrsearch.training.verl.state import RunFolder
-from mrsearch.training.verl.train import CPU_ENVIRONMENT
+from mrsearch.training.verl.surroundings import surroundings
 
 log = logging.getLogger(__name__)
 WORKER = "mrsearch.training.verl.sft_worker"
@@ -44,7 +41,6 @@ def fine_tune_with_verl(
         config = sft_recipe.compose(sft_recipe.settings(study, model, method, seed, places))
         described = folder.root / "verl.yaml"
         described.write_text(as_yaml(config), encoding="utf-8")
-        folder.stop.unlink(missing_ok=True)
         _train(study, described, folder)
         if folder.last() != steps:
             raise Stopped
@@ -55,32 +51,15 @@ def _train(study: Study, config: Path, folder: RunFolder) -> None:
     """Run the trainer's processes to their end; SIGUSR2 meanwhile asks them to stop after the step under way."""
     processes = ["--standalone", f"--nproc-per-node={sft_recipe.ranks(study)}"]
     command = [sys.executable, "-m", "torch.distributed.run", *processes, "-m", WORKER, str(config)]
-    main = threading.current_thread() is threading.main_thread()
-
-    def ask(signum: int, _: FrameType | None) -> None:
-        folder.stop.touch()
-
-    before: Any = signal.signal(signal.SIGUSR2, ask) if main else None
-    try:
-        # The launcher ends its processes on SIGTERM; they also end with it by themselves.
-        with subprocess.Popen(
-            command, env=_environment(study, folder), preexec_fn=ended_with_parent(signal.SIGTERM)
-        ) as trainer:
-            status = trainer.wait()
-    finally:
-        if main:
-            signal.signal(signal.SIGUSR2, before)
+    # The launcher ends its processes on SIGTERM; they also end with it by themselves.
+    die, environment = ended_with_parent(signal.SIGTERM), _environment(study, folder)
+    with stop_file(folder.stop), subprocess.Popen(command, env=environment, preexec_fn=die) as trainer:
+        status = trainer.wait()
     if status:
         raise RuntimeError(f"verl's supervised trainer ended with status {status}: its output stands above in this log")
 
 
 def _environment(study: Study, folder: RunFolder) -> dict[str, str]:
-    common = {
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "VERL_FILE_LOGGER_PATH": str(folder.root / "verl.jsonl"),
-        "VERL_USE_EXTERNAL_PLUGINS": "none",
-        # Where torch's launcher finds no setting it sets one itself, with a warning.
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-    }
-    return os.environ | common | (CPU_ENVIRONMENT if sft_recipe.on_cpu(study) else {})
+    # Where torch's launcher finds no setting it sets one itself, with a warning.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    return os.environ | threads | surroundings(folder, sft_recipe.on_cpu(study))

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-from mrsearch.cluster.stopping import Stopped
+from mrsearch.cluster.stopping import Stopped, stop_file
 from mrsearch.config import Study
 from mrsearch.files import read_json
 from mrsearch.training import groups
@@ -18,18 +14,11 @@ from mrsearch.training.verl import recipe
 from mrsearch.training.verl.prepare import prepare
 from mrsearch.training.verl.ray_cluster import Node, ray_cluster
 from mrsearch.training.verl.state import RunFolder
+from mrsearch.training.verl.surroundings import surroundings
 
 log = logging.getLogger(__name__)
 LOGICAL_CPUS = 16
 """What Ray is told without GPUs, where its processes share the cores; each of verl's asks for one."""
-CPU_ENVIRONMENT = {
-    "VERL_USE_EXTERNAL_MODULES": "mrsearch.training.verl.cpu.plugin",
-    "VERL_PLATFORM": "cpu",
-    "GLOO_SOCKET_IFNAME": "lo",
-    "OMP_NUM_THREADS": "1",
-    # As many idle workers as logical cores would start at once, each for nothing.
-    "RAY_prestart_worker_first_driver": "0",
-}
 
 
 def train_with_verl(study: Study, model: str, method: str, seed: int, inputs: Inputs, out: Path, run_dir: Path) -> bool:
@@ -62,24 +51,13 @@ def _drive(study: Study, model: str, method: str, seed: int, places: recipe.Plac
     config = recipe.compose(recipe.settings(study, model, method, seed, places))
     recipe.validate(config)
     (folder.root / "verl.yaml").write_text(recipe.as_yaml(config), encoding="utf-8")
-    stop = folder.stop
-    stop.unlink(missing_ok=True)
     folder.ended.unlink(missing_ok=True)
     last = folder.last()
     if last is not None:
         log.info("continuing after step %d", last)
 
-    def ask(signum: int, _: FrameType | None) -> None:
-        stop.touch()
-
-    before: Any = signal.SIG_DFL
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGUSR2, ask)
-    try:
+    with stop_file(folder.stop):
         run(config)
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGUSR2, before)
     if not folder.ended.is_file():
         raise RuntimeError("verl's trainer returned without an end: its output stands above in this log")
 
@@ -100,16 +78,10 @@ def _node(study: Study, folder: Path) -> Node:
 
 def _environment(study: Study, folder: RunFolder) -> dict[str, str]:
     """What all of Ray's processes on this node inherit."""
-    common = {
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
+    ray = {
         "HYDRA_FULL_ERROR": "1",
         "RAY_DEDUP_LOGS": "0",
         # Nobody else uses this cluster: it may end at once.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        "VERL_FILE_LOGGER_PATH": str(folder.root / "verl.jsonl"),
-        "VERL_USE_EXTERNAL_PLUGINS": "none",
     }
-    if not recipe.on_cpu(study):
-        return common
-    return common | CPU_ENVIRONMENT
+    return surroundings(folder, recipe.on_cpu(study)) | ray
