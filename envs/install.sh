@@ -1,49 +1,86 @@
 #!/usr/bin/env bash
-# Make the virtual environment $1 from the locks: PyTorch's CPU build, everything else (the lock $2, by default
-# envs/cpu.lock.txt), then this project itself.
+# Make the virtual environment $1 from the locks of the environment $2 (by default cpu: envs/cpu.in and envs/cpu.lock.txt), with this
+# project in it, and leave the mark $1/installed that make looks for. $1 may also be an environment that conda made.
+# PYTHON names an interpreter, TORCH_PIP_ARGS gives pip further arguments when it looks for PyTorch's CPU build, and FLASH_ATTN
+# names a wheel of flash-attn to add. uv installs where it is in PATH, else pip.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1
-lock=${2:-envs/cpu.lock.txt}
-locked="3.11"
+name=${2:-cpu}
+lock=envs/$name.lock.txt
 
 say() { printf '%s\n' "$*" >&2; }
 
-is_locked_version() { "$1" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1])' "$locked" 2>/dev/null; }
+if [ ! -f "envs/$name.in" ] || [ ! -f "$lock" ]; then
+  say "No environment $name: envs/ has" "$(cd envs && for each in *.in; do [ ! -f "${each%.in}.lock.txt" ] || printf '%s ' "${each%.in}"; done)"
+  exit 1
+fi
+read -ra versions < <(sed -n 's/^# Python: //p' "envs/$name.in")
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+is_locked_for() {
+  local version
+  version=$(version_of "$1") && [[ " ${versions[*]} " == *" $version "* ]]
+}
 
 find_python() {
   local candidate
-  for candidate in "${PYTHON:-}" "python$locked" python3 python; do
-    if [ -n "$candidate" ] && is_locked_version "$candidate"; then
+  for candidate in "${PYTHON:-}" python3 python "${versions[@]/#/python}"; do
+    if [ -n "$candidate" ] && is_locked_for "$candidate"; then
       printf '%s' "$candidate"
       return
     fi
+    [ -z "${PYTHON:-}" ] || break
   done
-  say "Python $locked is missing: the locked packages are for that version, and this machine has" \
-    "$(python3 --version 2>/dev/null || echo 'no python3'). Install Python $locked, or name it: make demo PYTHON=/path/to/python$locked"
+  say "No Python of a version that $lock is for (${versions[*]}): ${PYTHON:-this machine} has" \
+    "$(version_of "${PYTHON:-python3}" || echo none). Install one of them, or name it: PYTHON=/path/to/python${versions[0]}"
   return 1
 }
 
-if ! is_locked_version "$venv/bin/python"; then
+if ! is_locked_for "$venv/bin/python" ||
+  { [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of "$venv/bin/python")" ]; }; then
   python=$(find_python)
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    say "Python's venv module is missing: install it (Debian and Ubuntu: the package python$locked-venv)."
+    say "Python's venv module is missing: install it (Debian and Ubuntu: the package python$(version_of "$python")-venv)."
     exit 1
   fi
   say "Making $venv with $("$python" --version)"
   "$python" -m venv --clear "$venv"
 fi
+rm -f "$venv/installed"
 
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps "$@"; }
+with_pip() { "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --use-pep517 "$@"; }
 
-say "Installing PyTorch"
-# shellcheck disable=SC2086  # several arguments
-if ! pip --require-hashes ${TORCH_PIP_ARGS:-} -r envs/torch-cpu.lock.txt; then
-  say "PyTorch's CPU build was not found where pip looks. Point pip at PyTorch's CPU wheels, for instance" \
-    "make demo TORCH_PIP_ARGS='--extra-index-url ADDRESS', with the address that PyTorch's installation page gives."
-  exit 1
+# pip compiles bytecode by itself. Where uv finds less than pip, whose settings it does not read, pip does its work.
+install() {
+  if command -v uv >/dev/null &&
+    uv pip install --quiet --python "$venv/bin/python" --no-deps --compile-bytecode --no-build-isolation "$@"; then
+    return
+  fi
+  with_pip --no-build-isolation "$@"
+}
+
+install_torch() {
+  local reason
+  # shellcheck disable=SC2086  # several arguments
+  if [ "$(uname -s)" = Linux ]; then
+    if reason=$(with_pip --require-hashes ${TORCH_PIP_ARGS:-} -r envs/torch-cpu.lock.txt 2>&1); then return; fi
+    [ -z "${TORCH_PIP_ARGS:-}" ] || say "$reason"
+    say "PyTorch's CPU build is not where pip looks (TORCH_PIP_ARGS='--extra-index-url ADDRESS' would say where):" \
+      "installing the package index's build, whose libraries for GPUs take 4 GB more disk."
+  fi
+  install --require-hashes -r envs/torch.lock.txt
+}
+
+install --require-hashes -r envs/build.lock.txt
+if ! grep -q '^torch==' "$lock"; then
+  say "Installing PyTorch"
+  install_torch
 fi
 say "Installing the other packages"
-pip --require-hashes -r envs/build.lock.txt
-pip --require-hashes --no-build-isolation --use-pep517 -r "$lock"
-pip --no-build-isolation --editable .
+install --require-hashes -r "$lock"
+[ -z "${FLASH_ATTN:-}" ] || install "$FLASH_ATTN"
+install --editable .
+"$venv/bin/python" -m compileall -q src
+touch "$venv/installed"
