@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.ports import Policy, SearchEngine
+from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
 
 
@@ -19,11 +19,14 @@ class Agent:
     """Who searches; None for procedures that do not."""
     spec: AgentSpec
     """The method's choices."""
-    dialogue: Dialogue
+    renderer: Renderer
     """The words, encoded for the policy's tokenizer."""
 
     def __post_init__(self) -> None:
-        assert self.spec.protocol == self.dialogue.protocol, "the dialogue speaks another protocol than the spec"
+        assert self.spec.protocol == self.renderer.protocol, "the renderer speaks another protocol than the spec"
+        if self.spec.procedure in ("meta_episode", "search_o1"):
+            reflects = self.spec.episodes > 1 and self.spec.context != "independent"
+            self.spec.protocol.require_wording("search", "invalid_action", *(["reflection"] if reflects else []))
 
     @property
     def searcher(self) -> SearchEngine:

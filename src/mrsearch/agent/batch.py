@@ -16,8 +16,8 @@ Job = tuple[str, Callable[[], Awaitable[T]]]
 async def run_batch(jobs: Sequence[Job[T]], policy: Policy, concurrency: int) -> list[T]:
     """The results of all jobs, in their order.
 
-    Jobs run in waves of `concurrency`: a wave ends before the next begins, so that what runs together does not depend
-    on timing. The first exception cancels the rest of its wave, starts no other, and propagates.
+    Jobs run in chunks of `concurrency`: a chunk ends before the next begins, so that what runs together does not depend
+    on timing. The first exception cancels the rest of its chunk, starts no other, and propagates.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency ({concurrency}) must be at least 1")
@@ -25,18 +25,18 @@ async def run_batch(jobs: Sequence[Job[T]], policy: Policy, concurrency: int) ->
         raise ValueError("two jobs have the same request id: their random numbers would coincide")
     results: list[T] = []
     for first in range(0, len(jobs), concurrency):
-        results += await _wave(jobs[first : first + concurrency], policy)
+        results += await _chunk(jobs[first : first + concurrency], policy)
     return results
 
 
-class Unasked:
+class NoPolicy:
     """Stands where `run_batch` wants a policy while every job has one of its own."""
 
     async def generate(self, *_: object) -> Any:
         raise AssertionError("each job asks its own policy")
 
 
-async def _wave(jobs: Sequence[Job[T]], policy: Policy) -> list[T]:
+async def _chunk(jobs: Sequence[Job[T]], policy: Policy) -> list[T]:
     batching = policy if isinstance(policy, BatchingPolicy) else None
     tasks: list[asyncio.Task[T]] = []
     for request_id, start in jobs:

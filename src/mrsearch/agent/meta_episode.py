@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.ports import DeadlineError, SearchEngine, SearchError
@@ -12,6 +13,9 @@ from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason
 from mrsearch.agent.scoring import normalize
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.transcript import Transcript
+
+if TYPE_CHECKING:
+    from mrsearch.config.protocol import Protocol
 
 __all__ = ["AgentSpec", "TrainingSequence", "meta_episode", "training_sequences"]
 
@@ -33,7 +37,7 @@ class TrainingSequence:
 
 
 async def meta_episode(question: Question, agent: Agent, request: Request, read: Reader | None = None) -> MetaEpisode:
-    """One rollout: the spec's `episodes` of at most `turns` turns each, joined by reflection prompts.
+    """One rollout: the spec's `episodes` of at most `max_turns` turns each, joined by reflection prompts.
 
     It ends early, with no later episode, where the context is full (`context_limit`; the prompt is never cut, and an
     observation that does not fit is clipped exactly at the limit) and where the engine fails for good (`search_failed`,
@@ -41,18 +45,22 @@ async def meta_episode(question: Question, agent: Agent, request: Request, read:
     ValueError where there is no engine.
     """
     spec, engine = agent.spec, agent.searcher
-    prompt = agent.dialogue.first_prompt(spec.procedure, question.question)
+    prompt = agent.renderer.first_prompt(spec.procedure, question.question)
     transcript = Transcript(question, prompt, agent, request)
 
     async def play() -> StopReason:
-        for turn_number in range(1, spec.turns + 1):
+        spent = uncounted = 0
+        while spent < spec.max_turns and uncounted <= spec.max_turns:
             turn = await transcript.generate()
+            counts = spec.protocol.turns_are == "generations" or turn.action is ActionKind.search
+            spent, uncounted = spent + counts, uncounted + (not counts)
             ended = await _respond(transcript, turn, engine, spec.topk, read)
-            if ended is None and transcript.room == 0 and turn_number < spec.turns:
+            over = spent == spec.max_turns and not spec.protocol.final_generation
+            if ended is None and transcript.room == 0 and not over:
                 ended = StopReason.context_limit
             if ended is not None:
                 return ended
-        return StopReason.turn_limit
+        return await _conclude(transcript) if spec.protocol.final_generation else StopReason.turn_limit
 
     return await run_episodes(transcript, play)
 
@@ -96,40 +104,54 @@ def answer_confidence(transcript: Transcript) -> float:
 
     Probabilities are those the tokens were sampled with (greedy: of temperature 1).
     """
-    meta, dialogue = transcript.meta, transcript.dialogue
+    meta, renderer = transcript.meta, transcript.renderer
     if not meta.episodes or meta.episodes[-1].answer is None:
         return 0.0
     turn = meta.episodes[-1].turns[-1]
     token_ids = meta.token_ids[turn.start : turn.end]
-    opened = turn.text.index("<answer>") + len("<answer>")
-    closed = turn.text.index("</answer>", opened)
-    first, last = dialogue.count_until(token_ids, opened), dialogue.count_until(token_ids, closed)
+    tags = renderer.protocol.tags.answer
+    opened = turn.text.index(tags.open) + len(tags.open)
+    closed = turn.text.index(tags.close, opened)
+    first, last = renderer.count_until(token_ids, opened), renderer.count_until(token_ids, closed)
     # A vocabulary may hold tag and answer in one token: then the whole generation counts.
-    own = meta.logprobs[turn.start + first : turn.start + last] or meta.logprobs[turn.start : turn.end]
-    return math.exp(sum(own) / len(own))
+    logprobs = meta.logprobs[turn.start + first : turn.start + last] or meta.logprobs[turn.start : turn.end]
+    return math.exp(sum(logprobs) / len(logprobs))
 
 
 def agreed(answers: Sequence[str | None], count: int | None) -> bool:
     """Whether there are `count` last answers, all of them given and equal in normal form; False for count None."""
     last = [] if count is None else answers[-count:]
-    return bool(last) and len(last) == count and None not in last and len({normalize(str(one)) for one in last}) == 1
+    return (
+        bool(last) and len(last) == count and None not in last and len({normalize(str(answer)) for answer in last}) == 1
+    )
+
+
+async def _conclude(transcript: Transcript) -> StopReason:
+    """One generation more, whose search is not carried out; returns why the episode ends."""
+    turn = await transcript.generate()
+    if turn.action is not ActionKind.answer:
+        return StopReason.turn_limit
+    transcript.meta.episodes[-1].answer = turn.content
+    return StopReason.answered
 
 
 async def _respond(
     transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int, read: Reader | None
 ) -> StopReason | None:
     """Carry out a turn's action; returns why the episode ends, or None where it goes on."""
-    dialogue = transcript.dialogue
+    renderer = transcript.renderer
     if turn.action is ActionKind.answer:
         transcript.meta.episodes[-1].answer = turn.content
         return StopReason.answered
     if transcript.room == 0:
         return StopReason.context_limit
-    observation: tuple[str, list[int]] | None = dialogue.invalid_action(transcript.last_token)
+    if turn.action is ActionKind.invalid and not renderer.protocol.prompts.invalid_action:
+        return StopReason.turn_limit
+    observation: tuple[str, list[int]] | None = renderer.invalid_action(transcript.last_token)
     if turn.action is ActionKind.search:
         if not await find(transcript, turn, engine, topk):
             return StopReason.search_failed
-        observation = await read(transcript, turn) if read else dialogue.observation(turn.hits)
+        observation = await read(transcript, turn) if read else renderer.observation(turn.hits)
     if observation is None:
         return StopReason.context_limit
     return None if transcript.observe(*observation) else StopReason.context_limit
@@ -145,28 +167,49 @@ async def find(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: i
     return True
 
 
-def training_sequences(meta: MetaEpisode) -> list[TrainingSequence]:
-    """What a meta-episode trains, each sampled token once, under exactly the context it was sampled in.
+def training_sequences(meta: MetaEpisode, protocol: Protocol) -> list[TrainingSequence]:
+    """What a meta-episode trains, each sampled token at most once, under exactly the context it was sampled in.
 
     One sequence for context `full`; for `previous` one per episode, whose loss_mask is 1 on that episode's own tokens
-    alone. Empty where no episode exists.
+    alone. Under a rolling context a sequence ends with the last turn that saw all of it. None where no episode exists.
     """
     if not meta.episodes:
         return []
     if meta.context == "full":
-        return [TrainingSequence(meta.token_ids, meta.loss_mask, meta.episode_ids, meta.logprobs)]
-    ends = [*meta.episode_starts[1:], len(meta.token_ids)]
-    return [_sequence(meta, episode, end) for episode, end in enumerate(ends)]
+        turns = [turn for episode in meta.episodes for turn in episode.turns]
+        sequence = TrainingSequence(meta.token_ids, meta.loss_mask, meta.episode_ids, meta.logprobs)
+        sequences = [_seen_whole(sequence, turns, 0, protocol)]
+    else:
+        ends, sequences = [*meta.episode_starts[1:], len(meta.token_ids)], []
+        for number, (episode, end) in enumerate(zip(meta.episodes, ends, strict=True)):
+            sequence = _sequence(meta, number, end)
+            sequences.append(_seen_whole(sequence, episode.turns, end - len(sequence.token_ids), protocol))
+    return [sequence for sequence in sequences if sequence.token_ids]
+
+
+def _seen_whole(sequence: TrainingSequence, turns: Sequence[Turn], offset: int, protocol: Protocol) -> TrainingSequence:
+    """The sequence up to the last turn whose context was all of it. offset: position in the record of its first token,
+    were all of them side by side."""
+    if protocol.context_overflow == "end":
+        return sequence
+    window = protocol.max_context_tokens
+    length = max((turn.end - offset for turn in turns if turn.start - offset <= window), default=0)
+    return TrainingSequence(
+        token_ids=sequence.token_ids[:length],
+        loss_mask=sequence.loss_mask[:length],
+        episode_ids=sequence.episode_ids[:length],
+        logprobs=sequence.logprobs[:length],
+    )
 
 
 def _sequence(meta: MetaEpisode, episode: int, end: int) -> TrainingSequence:
     start = meta.episode_starts[episode]
     seen = [position for first, last in meta.visible(episode) for position in range(first, last)]
-    context, own = len(seen), range(start, end)
-    positions = [*seen, *own]
+    context, generated = len(seen), range(start, end)
+    positions = [*seen, *generated]
     return TrainingSequence(
         token_ids=[meta.token_ids[position] for position in positions],
-        loss_mask=[0] * context + [meta.loss_mask[position] for position in own],
+        loss_mask=[0] * context + [meta.loss_mask[position] for position in generated],
         episode_ids=[meta.episode_ids[position] for position in positions],
-        logprobs=[0.0] * context + [meta.logprobs[position] for position in own],
+        logprobs=[0.0] * context + [meta.logprobs[position] for position in generated],
     )

@@ -36,10 +36,10 @@ class Generation:
     finish: Finish
 
     @classmethod
-    def told(cls, token_ids: Sequence[int], sampling: Sampling) -> Generation:
+    def unsampled(cls, token_ids: Sequence[int], sampling: Sampling) -> Generation:
         """Tokens that nobody sampled, cut where the token budget ends; their log-probabilities stand as 0."""
-        kept = list(token_ids[: sampling.max_tokens])
-        return cls(kept, [0.0] * len(kept), Finish.stop if len(kept) == len(token_ids) else Finish.length)
+        sampled = list(token_ids[: sampling.max_tokens])
+        return cls(sampled, [0.0] * len(sampled), Finish.stop if len(sampled) == len(token_ids) else Finish.length)
 
 
 class DeadlineError(TimeoutError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Any
 
 from mrsearch.agent.ports import Hit, Passage
 from mrsearch.files import atomic_file
+from mrsearch.seal import seal_file
 
 
 class ActionKind(StrEnum):
@@ -81,11 +83,6 @@ class Episode:
     answer: str | None = None
     stop: StopReason = StopReason.turn_limit
 
-    @property
-    def searches(self) -> int:
-        """Number of searches."""
-        return sum(turn.action is ActionKind.search for turn in self.turns)
-
 
 @dataclass(slots=True)
 class MetaEpisode:
@@ -111,7 +108,8 @@ class MetaEpisode:
     """Where each episode's own part begins: 0, then the first token of each reflection prompt."""
     search_failures: int = 0
     prompt_hits: list[Hit] | None = None
-    """What the search behind `ircot`'s first prompt found; None where no turn-less search was made."""
+    """What the search behind the first prompt found, where no turn shows it: `ircot`'s, and `rag`'s where it found
+    nothing. None where there was no such search."""
     tags: dict[str, Any] = field(default_factory=dict)
     """Study, model, method, seed, decoding, scores: whatever the writer of a file adds."""
 
@@ -127,12 +125,22 @@ class MetaEpisode:
 
 def write_records(path: Path, records: Iterable[MetaEpisode]) -> int:
     """Write gzipped jsonl atomically, equal records as equal bytes; returns the count."""
+    with atomic_file(path) as draft:
+        return _pack(draft, records)
+
+
+def write_sealed_records(path: Path, records: Iterable[MetaEpisode]) -> int:
+    """`write_records`, and beside the file what `seal.is_sealed` knows a whole one by. The seal comes first: whoever is
+    interrupted between the two leaves no file."""
+    with atomic_file(path) as draft:
+        count = _pack(draft, records)
+        seal_file(path, draft, count)
+    return count
+
+
+def _pack(path: Path, records: Iterable[MetaEpisode]) -> int:
     count = 0
-    with (
-        atomic_file(path) as part,
-        part.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
-    ):
+    with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
         for record in records:
             packed.write(as_json(record).encode() + b"\n")
             count += 1
@@ -140,13 +148,18 @@ def write_records(path: Path, records: Iterable[MetaEpisode]) -> int:
 
 
 def read_records(path: Path) -> Iterator[MetaEpisode]:
-    """The records of a file that `write_records` wrote; a broken line is a ValueError that names file and line."""
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield from_json(line)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}, line {number}: not a meta-episode: {error}") from error
+    """The records of a file that `write_records` wrote; a broken line, or a file that was cut, is a ValueError that
+    names file and line."""
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield from_json(line)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise ValueError(f"{path}, line {number}: not a meta-episode: {error}") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged after line {number}: {error}") from error
 
 
 def as_json(record: MetaEpisode) -> str:
@@ -162,9 +175,9 @@ def from_json(line: str) -> MetaEpisode:
         Episode([_turn(turn) for turn in episode["turns"]], episode["answer"], StopReason(episode["stop"]))
         for episode in raw["episodes"]
     ]
-    found = raw.get("prompt_hits")
+    prompt_hits = raw.get("prompt_hits")
     typed = {"question": question, "episodes": episodes, "stop": StopReason(raw["stop"])}
-    return MetaEpisode(**{**raw, **typed, "prompt_hits": None if found is None else _hits(found)})
+    return MetaEpisode(**{**raw, **typed, "prompt_hits": None if prompt_hits is None else _hits(prompt_hits)})
 
 
 def _turn(raw: dict[str, Any]) -> Turn:

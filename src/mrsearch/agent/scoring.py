@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import string
 from collections import Counter
@@ -14,6 +15,7 @@ Score = Literal["em", "f1", "sub_em"]
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WORD = re.compile(r"\w+")
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _PROMPT_PHRASES = (
     "between <answer> and </answer>",
@@ -35,10 +37,10 @@ def normalize(text: str) -> str:
 def em(prediction: str, golds: Sequence[str]) -> float:
     """1.0 where the prediction equals one of the gold answers in normal form, else 0.0.
 
-    Here and below one gold answer may come as a plain string; no gold answer at all is a ValueError.
+    Here and below a gold answer of which the normal form leaves nothing ("A", "?") is compared in lower case, and an
+    empty one is never right; one gold answer may come as a plain string; no gold answer at all is a ValueError.
     """
-    predicted = normalize(prediction)
-    return float(any(predicted == normalize(gold) for gold in _some(golds)))
+    return float(any(gold.strip() and operator.eq(*_forms(prediction, gold)) for gold in _golds(golds)))
 
 
 def f1(prediction: str, golds: Sequence[str], yes_no_rule: bool = False) -> float:
@@ -47,14 +49,30 @@ def f1(prediction: str, golds: Sequence[str], yes_no_rule: bool = False) -> floa
     `yes_no_rule` is HotpotQA's: where either side is yes, no or noanswer, anything but equality scores 0. SQuAD and
     MR-Search do without it.
     """
-    predicted = normalize(prediction)
-    return max(_f1_of(predicted, normalize(gold), yes_no_rule) for gold in _some(golds))
+    return max(_f1_of(*_forms(prediction, gold), yes_no_rule) for gold in _golds(golds))
 
 
 def sub_em(prediction: str, golds: Sequence[str]) -> float:
     """1.0 where the prediction contains one of the gold answers in normal form, else 0.0."""
-    predicted = normalize(prediction)
-    return float(any(normalize(gold) in predicted for gold in _some(golds)))
+    return float(any(_contained(prediction, gold) for gold in _golds(golds)))
+
+
+def holds_answer(text: str, golds: Sequence[str]) -> bool:
+    """Whether a passage holds a gold answer: its words stand in the text, in order and without gap.
+
+    Words are runs of letters and digits in lower case, so that "art" is not in "the party began" and "York City" is in
+    "New York-City" (as DPR, arXiv 2004.04906, counts hits). Articles are no words on either side, as in `normalize`:
+    "an album by Beatles members" holds "The Beatles". A gold answer of articles alone keeps them; one without any word
+    is never held.
+    """
+    words = _WORD.findall(text.lower())
+    full, bare = _joined(words), _joined(_without_articles(words))
+    for gold in _golds(golds):
+        words = _WORD.findall(gold.lower())
+        without = _without_articles(words)
+        if words and (_joined(without) in bare if without else _joined(words) in full):
+            return True
+    return False
 
 
 def score(answer: str | None, golds: Sequence[str], kind: Score = "em", yes_no_rule: bool = False) -> float:
@@ -94,8 +112,37 @@ def _f1_of(predicted: str, gold: str, yes_no_rule: bool) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def _some(golds: Sequence[str]) -> list[str]:
-    found = [golds] if isinstance(golds, str) else list(golds)
-    if not found:
+def _forms(prediction: str, gold: str) -> tuple[str, str]:
+    """Both in normal form or, where that leaves nothing of the gold answer ("A", "The The", "?"), in lower case with
+    single spaces alone."""
+    normal = normalize(gold)
+    return (normalize(prediction), normal) if normal else (_bare(prediction), _bare(gold))
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _contained(prediction: str, gold: str) -> bool:
+    """An empty gold answer is nowhere, and one without a normal form counts only as whole words: the letter of "A"
+    stands almost everywhere."""
+    if not gold.strip():
+        return False
+    predicted, gold_form = _forms(prediction, gold)
+    return gold_form in predicted if normalize(gold) else _joined([gold_form]) in _joined([predicted])
+
+
+def _without_articles(words: Sequence[str]) -> list[str]:
+    return [word for word in words if not _ARTICLES.fullmatch(word)]
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Between spaces, so that only whole words are found."""
+    return f" {' '.join(words)} "
+
+
+def _golds(golds: Sequence[str]) -> list[str]:
+    answers = [golds] if isinstance(golds, str) else list(golds)
+    if not answers:
         raise ValueError("a question without gold answers cannot be scored: drop it from the data")
-    return found
+    return answers

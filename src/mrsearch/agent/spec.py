@@ -18,7 +18,7 @@ class AgentSpec:
     procedure: Procedure = "meta_episode"
     episodes: int = 1
     """Episodes of a meta-episode (the paper's N)."""
-    turns: int = 3
+    max_turns: int = 3
     """Turn budget of an episode."""
     topk: int = 3
     """Passages per search."""
@@ -39,7 +39,7 @@ class AgentSpec:
             protocol=study.protocol,
             procedure=method.procedure,
             episodes=method.episodes,
-            turns=study.turns_of(method_name),
+            max_turns=study.max_turns_of(method_name),
             topk=study.retrieval.topk,
             context=method.context,
             temperature=method.temperature,

@@ -17,7 +17,7 @@ class Transcript:
     """
 
     def __init__(self, question: Question, prompt: list[int], agent: Agent, request: Request) -> None:
-        self.agent, self.request, self.dialogue = agent, request, agent.dialogue
+        self.agent, self.request, self.renderer = agent, request, agent.renderer
         self.meta = MetaEpisode(
             question=question,
             token_ids=[],
@@ -35,8 +35,11 @@ class Transcript:
 
     @property
     def room(self) -> int:
-        """Tokens that still fit into the visible context."""
-        return max(0, self.dialogue.protocol.context_tokens - len(self._visible))
+        """Tokens that still fit into the visible context; a rolling one always has room for a turn."""
+        protocol = self.renderer.protocol
+        if protocol.context_overflow == "rolling":
+            return protocol.max_context_tokens
+        return max(0, protocol.max_context_tokens - len(self._visible))
 
     @property
     def last_token(self) -> int | None:
@@ -50,7 +53,9 @@ class Transcript:
         """
         number = len(self.meta.episodes)
         independent = self.meta.context == "independent"
-        reflection = self.dialogue.reflection(self.last_token) if number and not independent else []
+        reflection = (
+            self.renderer.reflection(self.last_token, self.meta.question.question) if number and not independent else []
+        )
         start = len(self.meta.token_ids) if number else 0
         visible = self._visible
         if number and independent:
@@ -59,7 +64,9 @@ class Transcript:
             visible = (
                 self.meta.token_ids[: self.meta.prompt_length] + self.meta.token_ids[self.meta.episode_starts[-1] :]
             )
-        if len(visible) + len(reflection) >= self.dialogue.protocol.context_tokens:
+        protocol = self.renderer.protocol
+        full = len(visible) + len(reflection) >= protocol.max_context_tokens
+        if full and protocol.context_overflow == "end":
             return False
         self._visible = visible
         self.meta.episode_starts.append(start)
@@ -70,22 +77,23 @@ class Transcript:
     def observe(self, text: str, token_ids: list[int]) -> bool:
         """Put an observation or hint into the context and into the newest turn.
 
-        Returns False where it had to be clipped at the context limit; the turn then keeps the text that fitted.
+        Returns False where it had to be clipped at the context limit; the turn then keeps the text that fitted, no
+        character broken.
         """
-        fitting = token_ids[: self.room]
-        whole = len(fitting) == len(token_ids)
+        fitting = token_ids[: self.renderer.borders.before(token_ids, self.room)]
+        fits = len(fitting) == len(token_ids)
         turn = self.meta.episodes[-1].turns[-1]
-        turn.observation = text if whole else self.dialogue.decode(fitting)
+        turn.observation = text if fits else self.renderer.decode(fitting)
         self._add(fitting, episode=len(self.meta.episodes) - 1)
-        return whole
+        return fits
 
     async def generate(self) -> Turn:
         """One turn of the newest episode, sampled from the policy under the visible context and read for its action."""
-        generation = await self._sample(self._visible, self.room)
+        generation = await self._sample(*self._seen())
         start = len(self.meta.token_ids)
         self._add(generation.token_ids, len(self.meta.episodes) - 1, generation.logprobs)
-        text = self.dialogue.decode(generation.token_ids)
-        action, content = read_action(text)
+        text = self.renderer.decode(generation.token_ids)
+        action, content = read_action(text, self.renderer.protocol.tags)
         turn = Turn(start, len(self.meta.token_ids), text, action, content)
         self.meta.episodes[-1].turns.append(turn)
         return turn
@@ -95,12 +103,12 @@ class Transcript:
 
         None where `context` leaves no room to generate.
         """
-        room = self.dialogue.protocol.context_tokens - len(context)
+        room = self.renderer.protocol.max_context_tokens - len(context)
         if room < 1:
             return None
         generation = await self._sample(context, room)
         self.meta.episodes[-1].turns[-1].aside_tokens += len(generation.token_ids)
-        return self.dialogue.decode(generation.token_ids)
+        return self.renderer.decode(generation.token_ids)
 
     def shorten(self, count: int) -> None:
         """Keep only the first `count` tokens of the newest generation; nothing may have followed it."""
@@ -115,7 +123,7 @@ class Transcript:
         self._visible = self._visible[:-dropped]
         turn.end -= dropped
         turn.aside_tokens += dropped
-        turn.text = self.dialogue.decode(self.meta.token_ids[turn.start : turn.end])
+        turn.text = self.renderer.decode(self.meta.token_ids[turn.start : turn.end])
 
     def say(self, token_ids: list[int]) -> bool:
         """Put a user message between two turns of an episode; False, and nothing changes, where no room would be left
@@ -134,10 +142,18 @@ class Transcript:
         assert len(meta.episode_starts) == len(meta.episodes), "an episode without its start"
         return meta
 
+    def _seen(self) -> tuple[list[int], int]:
+        """The context of the next generation, and the room that it leaves."""
+        protocol = self.renderer.protocol
+        if protocol.context_overflow == "rolling":
+            first = max(0, len(self._visible) - protocol.max_context_tokens)
+            return self._visible[self.renderer.borders.after(self._visible, first) :], protocol.max_turn_tokens
+        return self._visible, self.room
+
     async def _sample(self, context: list[int], room: int) -> Generation:
         request = self.request
         sampling = Sampling(
-            max_tokens=min(self.dialogue.protocol.turn_tokens, room),
+            max_tokens=min(self.renderer.protocol.max_turn_tokens, room),
             temperature=request.temperature,
             top_p=request.top_p,
             seed=turn_seed(request.seed, request.id, self._turns),
@@ -148,7 +164,7 @@ class Transcript:
         return generation
 
     def _check(self, generation: Generation, max_tokens: int) -> None:
-        token_ids, rule = generation.token_ids, self.dialogue.stop_rule
+        token_ids, rule = generation.token_ids, self.renderer.stop_rule
         assert len(token_ids) == len(generation.logprobs), (
             f"{len(token_ids)} tokens came with {len(generation.logprobs)} log-probabilities"
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from mrsearch.config.base import Model
+from mrsearch.config.base import Model, Name, PositiveInt, Seed, Share
 
 
 class WorldData(Model):
@@ -14,7 +14,7 @@ class WorldData(Model):
 
     kind: Literal["world"] = "world"
     """Marks this source."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the world; independent of the training seeds."""
     train_entities: PositiveInt = 400
     """Persons that training questions ask about."""
@@ -22,7 +22,7 @@ class WorldData(Model):
     """Persons that benchmarks ask about; never seen in training."""
     values: PositiveInt = 40
     """Values of each attribute (cities, employers, prizes)."""
-    keyword_probabilities: tuple[float, float, float] = (0.5, 0.3, 0.2)
+    keyword_probabilities: tuple[Share, Share, Share] = (0.5, 0.3, 0.2)
     """How often a fact is worded in each of its relation's three ways."""
     namesake_rate: float = Field(0.3, ge=0.0, le=1.0)
     """Share of persons that have a namesake."""
@@ -51,7 +51,7 @@ class FolderData(Model):
     """Keep only this many passages (the questions' own first, then distractors by seed); null keeps all."""
     questions_per_benchmark: PositiveInt | None = None
     """Keep only the first this many questions (by sha1 of the id); null keeps all."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the choice of distractors."""
 
 
@@ -66,6 +66,8 @@ class HubData(Model):
     """Registry row of the training questions."""
     prebuilt_index: str | None = "wiki-18-e5"
     """Registry row of a prebuilt index, for exact float32 retrievers of its encoder; null builds one."""
+    questions_per_benchmark: PositiveInt | None = None
+    """Keep only the first this many questions of each benchmark (by sha1 of the id); null keeps all."""
     drop_overlap: bool = False
     """Leave out training questions that a benchmark of the study asks as well; the papers keep them."""
 
@@ -76,7 +78,7 @@ Data = Annotated[WorldData | FolderData | HubData, Field(discriminator="kind")]
 class Benchmark(Model):
     """One benchmark of a study."""
 
-    source: str | None = None
+    source: Name | None = None
     """Name of the questions at the data source; null is the benchmark's own name."""
     label: str | None = None
     """How tables and figures call it; null is the benchmark's own name."""
@@ -84,5 +86,5 @@ class Benchmark(Model):
     """Whether it counts in the unweighted mean ("Avg")."""
     yes_no_rule: bool = False
     """Score F1 by HotpotQA's rule: where either side is yes, no or noanswer, anything but equality is 0."""
-    stands_for: str = ""
+    description: str = ""
     """What the benchmark probes, in a few words."""

@@ -70,8 +70,8 @@ def _current(path: Path) -> Run:
 
 def _with_tables(path: Path, run: str, study: str, site: str) -> str:
     text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, behind = text.partition(BEGIN)
+    _, end, after = behind.partition(END)
     if not (begin and end):
         raise ConfigError(f"{path}: lacks the marks {BEGIN!r} and {END!r} between which the key tables stand")
     tables = (

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mrsearch.config.base import TRUTH_VALUE
+from mrsearch.config.base import RENAMED, TRUTH_VALUE, WRITE_TEXT
+from mrsearch.config.parse import parse
 from mrsearch.config.run import Run
 from mrsearch.config.study import Study
 from mrsearch.files import write_text
+from mrsearch.folder_rights import other_writers
 
+log = logging.getLogger(__name__)
 STUDIES = Path("config/studies")
+NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+LONGEST_VALUE = 200
+"""Characters of a wrong value in a message."""
+WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None}
+"""Values that overrides write as words."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -28,10 +39,24 @@ def load_run(config: Mapping[str, Any]) -> Run:
     """The validated run of a Snakemake `config` mapping; ConfigError names the offending key.
 
     `snakemake --config` hands the values inside lists and mappings over as text, so text in `seeds` and `overrides`
-    is read as the YAML scalar that it spells.
+    is read as the number, truth value or null that it spells. Everything else stays text, and so does what stands in
+    quotes of its own.
     """
     typed = {key: _scalars(value) if key in ("seeds", "overrides") else value for key, value in config.items()}
     return validated(Run, typed, "config")
+
+
+def check_folders(run: Run) -> None:
+    """ConfigError where other users can write to the run's folders, or a warning where `paths.writable_by_others` asks
+    for one."""
+    for key in ("results", "resources"):
+        folder = Path(getattr(run.paths, key))
+        if (writers := other_writers(folder)) is None:
+            continue
+        message = f"paths.{key} ({folder}) can be written by {writers}, who could change results and what your jobs run"
+        if run.paths.writable_by_others == "refuse":
+            raise ConfigError(f"{message}: `chmod go-w`, or set paths.writable_by_others to warn")
+        log.warning("%s", message)
 
 
 def load_study(run: Run, root: Path = Path()) -> Study:
@@ -39,18 +64,53 @@ def load_study(run: Run, root: Path = Path()) -> Study:
 
     Raises ConfigError with one message naming file, key and reason.
     """
+    study = _study(run, root)
+    check_gpu_index(study, run.paths.retriever_environment)
+    return study
+
+
+def _study(run: Run, root: Path) -> Study:
     path = _study_path(run.study, root)
     raw = read_yaml(path)
     for dotted, value in run.overrides.items():
         _set(raw, dotted, value, path)
     if run.seeds is not None:
         raw["seeds"] = [run.seeds] if isinstance(run.seeds, int) else list(run.seeds)
-    return validated(Study, raw, str(path))
+    return _worded(validated(Study, raw, str(path)), str(path))
+
+
+def _worded(study: Study, where: str) -> Study:
+    """The study with the texts that its preset takes from files; ConfigError as `load_study`."""
+    protocol = study.protocol
+    missing = protocol.unworded()
+    if protocol.wording is None or not missing:
+        return study
+    try:
+        texts = protocol.wording.texts()
+    except ValueError as error:
+        raise ConfigError(f"{where}: protocol.{error}") from error
+    update = {name: text for name, text in texts.items() if name in missing}
+    prompts = protocol.prompts.model_copy(update=update)
+    return study.model_copy(update={"protocol": protocol.model_copy(update={"prompts": prompts})})
+
+
+def check_gpu_index(study: Study, retriever_environment: str | None) -> None:
+    """ConfigError where the retrieval server has GPUs that its index cannot use in its environment."""
+    gpus = study.resources.retriever.gpus
+    if gpus and retriever_environment is None and "torch" not in study.gpu_indexes():
+        raise ConfigError(
+            f"study {study.name}: resources.retriever.gpus ({gpus}): index: flat uses GPUs only with FAISS's build "
+            "for them: set index: torch, which searches exactly on GPUs, or `make retriever-gpu-env` and name that "
+            "folder in paths.retriever_environment, or set resources.retriever.gpus to 0"
+        )
 
 
 def read_study(source: str | Path) -> Study:
-    """The study of a file, or of a shipped name such as "demo"; ConfigError as `load_study`."""
-    return load_study(Run(study=str(source)))
+    """The study of a file, or of a shipped name such as "demo"; ConfigError as `load_study`.
+
+    Where its server's environment is is not known here, so `check_gpu_index` is left to who starts it.
+    """
+    return _study(Run(study=str(source)), Path())
 
 
 def write_study(study: Study, path: Path) -> None:
@@ -59,28 +119,29 @@ def write_study(study: Study, path: Path) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file; a missing file, bad syntax or a repeated key is a ConfigError."""
+    """The mapping in a YAML or JSON file; a missing or outsized file, bad syntax or a repeated key is a ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_UniqueKeys)
+        raw = parse(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: holds lists or mappings that are nested too deeply") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds {type(raw).__name__}, not a mapping of keys to values")
     return raw
 
 
-def digest(*parts: Any) -> str:
+def digest(*values: Any) -> str:
     """Short hash of configuration values (models, or what JSON can hold); equal on every machine for equal values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
 
 
-def _plain(part: object) -> Any:
-    if isinstance(part, BaseModel):
-        return part.model_dump(mode="json")
-    raise TypeError(f"{type(part).__name__} has no place in a digest")
+def _plain(key: object) -> Any:
+    if isinstance(key, BaseModel):
+        return key.model_dump(mode="json")
+    raise TypeError(f"{type(key).__name__} has no place in a digest")
 
 
 def _scalars(value: Any) -> Any:
@@ -90,11 +151,13 @@ def _scalars(value: Any) -> Any:
         return [_scalars(item) for item in value]
     if not isinstance(value, str):
         return value
-    try:
-        scalar = yaml.safe_load(value)
-    except yaml.YAMLError:
+    if value in WORDS:
+        return WORDS[value]
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    if not NUMBER.fullmatch(value) or len(value) > LONGEST_VALUE:
         return value
-    return scalar if isinstance(scalar, (bool, int, float)) or value in ("null", "~") else value
+    return float(value) if any(letter in value for letter in ".eE") else int(value)
 
 
 def _study_path(name: str, root: Path) -> Path:
@@ -104,9 +167,9 @@ def _study_path(name: str, root: Path) -> Path:
     path = root / name
     if path.is_file():
         return path
-    known = sorted(file.stem for file in (root / STUDIES).glob("*.yaml"))
+    names = sorted(file.stem for file in (root / STUDIES).glob("*.yaml"))
     raise ConfigError(
-        f"config: study ({name!r}) is neither a file nor one of the studies in {STUDIES}: {', '.join(known)}"
+        f"config: study ({name!r}) is neither a file nor one of the studies in {STUDIES}: {', '.join(names)}"
     )
 
 
@@ -121,37 +184,30 @@ def validated(model: type[M], raw: dict[str, Any], where: str) -> M:
 def _lines(error: ValidationError, where: str) -> list[str]:
     lines = []
     for item in error.errors():
-        loc = (*item["loc"], item["ctx"]["key"]) if item["type"] == TRUTH_VALUE else item["loc"]
-        path = ".".join(str(part) for part in loc)
+        loc = (*item["loc"], item["ctx"]["key"]) if item["type"] in (TRUTH_VALUE, RENAMED) else item["loc"]
+        path = ".".join(str(key) for key in loc)
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown key"
-        elif item["type"] not in ("value_error", "missing", TRUTH_VALUE):
-            message = f"{message}, not {item['input']!r}"
+        elif item["type"] not in ("value_error", "missing", TRUTH_VALUE, RENAMED):
+            message = f"{message}, not {_short(item['input'])}"
+            if item["type"] == "string_type" and isinstance(item["input"], bool | int | float | date):
+                message += f": {WRITE_TEXT}"
         lines.append(f"{where}: {path + ': ' if path else ''}{message}")
     return lines
 
 
+def _short(value: Any) -> str:
+    """A value for a message; large ones are cut."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
 def _set(raw: dict[str, Any], dotted: str, value: Any, path: Path) -> None:
     *parents, last = dotted.split(".")
-    here = raw
-    for part in parents:
-        here = here.setdefault(part, {})
-        if not isinstance(here, dict):
-            raise ConfigError(f"{path}: overrides.{dotted}: {part} is not a group of keys")
-    here[last] = value
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    node = raw
+    for key in parents:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{path}: overrides.{dotted}: {key} is not a group of keys")
+    node[last] = value

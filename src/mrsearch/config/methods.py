@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model, Name
+from mrsearch.config.base import MOST, Model, Name, PositiveFloat, PositiveInt
 from mrsearch.config.training import Train
 
 Procedure = Literal["direct", "cot", "rag", "ircot", "search_o1", "meta_episode"]
@@ -26,14 +26,14 @@ class Method(Model):
     """Whose weights run it: `base` or a trained method; null is the method itself where it trains, else `base`."""
     episodes: PositiveInt = 1
     """Episodes of a meta-episode (the paper's N)."""
-    turns: PositiveInt | None = None
+    max_turns: PositiveInt | None = None
     """Turn budget of an episode; null takes the protocol's."""
     context: Literal["full", "previous", "independent"] = "full"
     """Which earlier episodes stay in the context. independent: none, and no reflection prompt either, so that the
     episodes are parallel samples of one procedure."""
     temperature: PositiveFloat | None = None
     """Temperature of this method whatever the decoding, as parallel samples need; null takes the decoding's."""
-    stop_after_agreeing: int | None = Field(None, ge=2)
+    stop_after_agreeing: int | None = Field(None, ge=2, le=MOST)
     """End a meta-episode once this many answers in a row agree in normal form; null runs every episode."""
     stop_when_confident: float | None = Field(None, gt=0.0, lt=1.0)
     """End a meta-episode once the geometric mean probability of an answer's tokens reaches this; null runs every
@@ -41,37 +41,77 @@ class Method(Model):
     train: Train | None = None
     """How its policy is trained; null for methods that borrow one."""
     compare_with: Name | None = None
-    """Method of the study that paired tests compare it with; null is the report's baseline."""
+    """Method that it is compared with beside the report's baseline: the table `paired` shows the differences and their
+    tests."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether its procedure searches, so that it needs an engine."""
+        return self.procedure not in WITHOUT_SEARCH
+
+    @property
+    def parallel(self) -> bool:
+        """Whether its episodes are independent samples."""
+        return self.context == "independent"
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether it may end before its last episode."""
+        return self.stop_after_agreeing is not None or self.stop_when_confident is not None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Method:
-        if self.procedure in ONE_GENERATION and self.turns is not None:
-            raise ValueError(f"procedure {self.procedure!r} answers in one generation: remove turns ({self.turns})")
-        parallel = self.context == "independent"
-        if self.procedure != "meta_episode" and self.episodes != 1 and not parallel:
+    def _turns_fit_the_procedure(self) -> Method:
+        if self.procedure in ONE_GENERATION and self.max_turns is not None:
+            raise ValueError(
+                f"procedure {self.procedure!r} answers in one generation: remove max_turns ({self.max_turns})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _episodes_fit_the_procedure(self) -> Method:
+        if self.procedure != "meta_episode" and self.episodes != 1 and not self.parallel:
             how = "answers in one generation" if self.procedure in ONE_GENERATION else "does not reflect"
             raise ValueError(
                 f"procedure {self.procedure!r} {how}: remove episodes ({self.episodes}), or set context: "
                 "independent for parallel samples"
             )
-        if parallel and self.episodes > 1 and self.temperature is None:
+        return self
+
+    @model_validator(mode="after")
+    def _parallel_samples_differ(self) -> Method:
+        if self.parallel and self.episodes > 1 and self.temperature is None:
             raise ValueError("context: independent needs a temperature: greedy samples would all be the same")
-        stops = self.stop_after_agreeing is not None or self.stop_when_confident is not None
-        if self.train and (parallel or self.temperature is not None or stops):
+        return self
+
+    @model_validator(mode="after")
+    def _evaluation_alone_has_its_options(self) -> Method:
+        if self.train and (self.parallel or self.temperature is not None or self.stops_early):
             raise ValueError(
                 "context: independent, temperature, stop_after_agreeing and stop_when_confident belong to evaluation: "
                 "give them to another method whose policy is this one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _early_stops_have_episodes(self) -> Method:
         if self.stop_when_confident is not None and self.episodes == 1:
             raise ValueError("stop_when_confident needs more than one episode: raise episodes, or remove it")
         if self.stop_after_agreeing is not None and self.stop_after_agreeing > self.episodes:
             raise ValueError(
                 f"stop_after_agreeing ({self.stop_after_agreeing}) is larger than episodes ({self.episodes}): lower it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _trained_methods_run_their_own_policy(self) -> Method:
         if self.train and self.policy:
             raise ValueError(
                 f"policy ({self.policy!r}) and train exclude each other: a trained method runs its own policy"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mask_fits_the_episodes(self) -> Method:
         mask = self.train.episode_mask if self.train else None
         if mask is not None and len(mask) != self.episodes:
             raise ValueError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model
+from mrsearch.config.base import Commit, Model, PositiveFloat, PositiveInt, Repository, Seed
 
 
 class TinyModel(Model):
@@ -33,9 +33,14 @@ class TinyModel(Model):
     tag_preference: PositiveFloat | None = None
     """Make the tags single tokens of a bpe vocabulary and scale their weights by this, so that an untrained model
     searches and answers now and then; null leaves the random weights as they are."""
+    embedding_rows: PositiveInt | None = None
+    """Rows of the embedding, unused ones behind the vocabulary's tokens: the size of a real vocabulary, where memory
+    and time are rehearsed. Null has a row a token."""
+    dtype: Literal["bfloat16"] | None = None
+    """Precision of the saved weights; null is float32."""
     max_positions: PositiveInt = 2048
     """Longest sequence."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the initial weights."""
 
     @model_validator(mode="after")
@@ -53,10 +58,10 @@ class HubModel(Model):
 
     kind: Literal["hub"] = "hub"
     """Marks this source."""
-    repository: str
+    repository: Repository
     """Hugging Face repository."""
-    revision: str
-    """Pinned commit."""
+    revision: Commit
+    """Pinned commit: 40 digits."""
     parameters: PositiveFloat
     """Billions of parameters, for memory estimates."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from mrsearch.config.base import Model
+from mrsearch.config.base import Model, NonNegativeFloat, PositiveInt
+from mrsearch.config.chat import ChatTemplate
+from mrsearch.config.presets import PRESETS, TAKE_FROM, merged
+from mrsearch.config.wording import UNWORDED, ReflectionPrompt, Tags, Wording
 
 SEARCH_PROMPT = (
     "Answer the question below. Whenever you receive new information, first reason about it between <think> and "
@@ -81,7 +84,7 @@ class Prompts(Model):
     @field_validator("search", "direct", "cot", "rag", "ircot")
     @classmethod
     def _has_question(cls, text: str) -> str:
-        if "{question}" not in text:
+        if "{question}" not in text and text != UNWORDED:
             raise ValueError(f"the prompt {text[:40]!r}... lacks the field {{question}}")
         return text
 
@@ -96,42 +99,157 @@ class Prompts(Model):
 class Protocol(Model):
     """Prompts, formats and budgets shared by training and evaluation."""
 
+    preset: Literal["own", "search_r1", "mr_search", "r1_searcher"] = "own"
+    """Whose format holds where a key is not given: this project's, or that of published checkpoints.
+    Example: search_r1."""
+    wording: Wording | None = None
+    """Files that a preset's published texts are taken from. Example: {prompts: train.parquet}."""
     prompts: Prompts = Prompts()
     """The texts the agent reads."""
+    tags: Tags = Tags()
+    """The tags around reasoning, queries, answers and passages."""
     passage_format: str = "Doc {rank}(Title: {title}) {text}\n"
-    """How one passage appears inside an observation; fields rank (from 1), title, text."""
+    """How one passage appears inside an observation; fields rank (from 1), title, text, or contents (title and text
+    as one)."""
+    title_quotes: Literal["kept", "removed"] = "removed"
+    """Whether titles keep the double quotes that they have in the corpus file; wiki-18 quotes some. Example: kept."""
+    strip_passages: bool = False
+    """Take white space off both ends of the passages of one search before they are put into the observation.
+    Example: true."""
     observation_format: str = "\n\n<information>{passages}</information>\n\n"
-    """How the passages of one search are put into the context; field passages."""
+    """How the passages of one search are put into the context; field passages, and {information} and {/information}
+    for the tags."""
     no_hits: str = "No passage found."
     """What stands in the observation when a search returns nothing."""
-    observation_tokens: PositiveInt = 1024
-    """An observation's passages are cut at this many tokens (paper: 1024; Search-R1: 500)."""
-    turn_tokens: PositiveInt = 1024
+    observation_limit: Literal["passages", "observation"] = "passages"
+    """What `max_observation_tokens` counts: the passages alone, or the observation with its tags, which loses its end
+    where it is longer. Example: observation."""
+    max_observation_tokens: PositiveInt = 1024
+    """An observation is cut at this many tokens (paper: 1024; Search-R1: 500)."""
+    max_turn_tokens: PositiveInt = 1024
     """Most tokens the policy may generate in one turn."""
-    context_tokens: PositiveInt = 8192
-    """Most tokens of a whole meta-episode; reaching it ends the meta-episode with `context_limit`."""
-    turns: PositiveInt = 3
+    max_context_tokens: PositiveInt = 8192
+    """Most tokens of a whole meta-episode; `context_overflow` says what happens there."""
+    context_overflow: Literal["end", "rolling"] = "end"
+    """At `max_context_tokens`: end with `context_limit`, or generate on under the last so many tokens, as Search-R1
+    does. Turns that did not see the whole context are not trained on. Example: rolling."""
+    max_turns: PositiveInt = 3
     """Turn budget of an episode; a method may set its own."""
+    turns_are: Literal["generations", "searches"] = "generations"
+    """What the turn budget counts. Example: searches."""
+    final_generation: bool = False
+    """One generation more after the last turn, whose search is not carried out. Example: true."""
+    invalid_action_role: Literal["turn", "assistant", "user"] = "turn"
+    """Whose words the hint after an invalid action is: the assistant's turn unless an end-of-turn token closed it
+    (turn), always the assistant's, or always a user message. Example: assistant."""
+    reflection: ReflectionPrompt = ReflectionPrompt()
+    """How the next episode is asked for."""
+    chat: Literal["template", "none"] = "template"
+    """Whether prompts go through the model's chat template, or stand as plain text. Example: none."""
+    chat_template: ChatTemplate = ChatTemplate()
+    """What the chat template is told besides the messages."""
+    answer: Literal["last_valid", "last", "first"] = "last_valid"
+    """Which answer of a meta-episode counts: that of the last episode that gave one, that of the last episode (none is
+    wrong), or the first. Example: last."""
     append_question_mark: bool = True
     """Put a final "?" on questions that lack one, as Search-R1 does."""
     scoring: Literal["em", "f1"] = "em"
     """Which score of an episode's answer is its reward."""
 
+    def question_text(self, question: str) -> str:
+        """A question as it is stored and read: trimmed and, where the protocol says so, with a final question mark."""
+        question = question.strip()
+        return question + "?" if self.append_question_mark and not question.endswith("?") else question
+
+    def unworded(self) -> list[str]:
+        """Prompts whose wording is still missing."""
+        return [name for name in TAKE_FROM if getattr(self.prompts, name) == UNWORDED]
+
+    def require_wording(self, *names: str) -> None:
+        """ValueError where one of these prompts has no wording yet; the message says how to get it."""
+        missing = [name for name in self.unworded() if name in names]
+        if missing:
+            lines = "\n".join(f"  prompts.{name}: name it in {TAKE_FROM[name]}" for name in missing)
+            raise ValueError(
+                f"the preset {self.preset!r} takes published wording at run time, which is missing:\n{lines}"
+            )
+
+    def tagged(self, text: str) -> str:
+        """`text` with {think}, {/think} and so on replaced by the tags."""
+        for name in Tags.model_fields:
+            pair = getattr(self.tags, name)
+            # A prompt's {information} is the field of the passages, so that opening tag is for the observation alone.
+            text = text.replace(f"{{/{name}}}", pair.close).replace(f"{{{name}}}", pair.open)
+        return text
+
+    @property
+    def longest_sequence(self) -> int:
+        """Most tokens that a policy sees and generates at once."""
+        return self.max_context_tokens + (self.max_turn_tokens if self.context_overflow == "rolling" else 0)
+
+    @property
+    def observation_text(self) -> str:
+        """The observation's format with its tags in place; field passages."""
+        return self.tagged(self.observation_format)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_preset(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        name = raw.get("preset", "own")
+        return merged(PRESETS[name], raw) if isinstance(name, str) and name in PRESETS else raw
+
+    @model_serializer(mode="wrap")
+    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Under `own`, keys of other formats are left out while they say nothing, so that digests of studies that use
+        none of them stay as they are."""
+        values: dict[str, Any] = handler(self)
+        if self.preset != "own":
+            return values
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in FORMAT_KEYS or getattr(self, key) != type(self).model_fields[key].default
+        }
+
     @model_validator(mode="after")
     def _budgets_fit(self) -> Protocol:
-        if self.turn_tokens >= self.context_tokens:
+        if self.max_turn_tokens >= self.max_context_tokens:
             raise ValueError(
-                f"turn_tokens ({self.turn_tokens}) must be smaller than context_tokens ({self.context_tokens})"
+                f"max_turn_tokens ({self.max_turn_tokens}) must be smaller than max_context_tokens "
+                f"({self.max_context_tokens})"
             )
         if "{passages}" not in self.observation_format:
             raise ValueError(f"observation_format ({self.observation_format!r}) lacks the field {{passages}}")
+        if self.chat == "none" and self.prompts.system is not None:
+            raise ValueError("prompts.system needs a chat template, but chat is none: leave one of them out")
         return self
+
+
+FORMAT_KEYS = (
+    "preset",
+    "wording",
+    "tags",
+    "title_quotes",
+    "strip_passages",
+    "observation_limit",
+    "context_overflow",
+    "turns_are",
+    "final_generation",
+    "invalid_action_role",
+    "reflection",
+    "chat",
+    "chat_template",
+    "answer",
+)
+"""Keys that `own` leaves at their defaults."""
 
 
 class Decoding(Model):
     """How an evaluation samples."""
 
-    temperature: float = Field(0.0, ge=0.0)
+    temperature: NonNegativeFloat = 0.0
     """0 is greedy."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     """Nucleus mass; 1 keeps the whole distribution."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model, Name
+from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveFloat, PositiveInt, check_commit, check_repository
 
 
 class Encoder(Model):
@@ -44,6 +44,9 @@ class Encoder(Model):
             raise ValueError(f"encoder.path is missing: kind {self.kind} needs it")
         if self.kind == "hub" and not self.revision:
             raise ValueError("encoder.revision is missing: kind hub needs a pinned commit")
+        if self.kind == "hub":
+            check_repository(str(self.path))
+            check_commit(str(self.revision))
         return self
 
 
@@ -105,34 +108,45 @@ class Service(Model):
     mode: Literal["in_process", "http"] = "in_process"
     """in_process: every job opens the index itself (small indexes); http: one server that the DAG starts and stops."""
     host: str = "127.0.0.1"
-    """Address the server binds; anything but loopback makes it ask for a bearer token."""
+    """Address the server binds. A server that the pipeline starts asks for a bearer token wherever it is bound."""
     port: NonNegativeInt = Field(0, le=65535)
     """0 takes a free port."""
     lease_seconds: PositiveFloat = 600.0
     """The server ends by itself after this long without a request and without its lease being renewed."""
     start_seconds: PositiveFloat = 600.0
     """How long to wait for the first healthy answer."""
-    max_queue: PositiveInt = 1024
-    """Queries that may wait; beyond it the server answers 503 with Retry-After."""
+    max_queue: PositiveInt = 8192
+    """Queries that may wait. A request that would make them more, or more than one client's share, is answered with 503
+    and Retry-After; clients are served in turn."""
     max_queries: PositiveInt = 4096
-    """Most queries in one request."""
+    """Most queries in one request; never more than `max_queue`."""
+    max_hits: PositiveInt = 40_960
+    """Most passages in one answer: queries times topk."""
     max_query_chars: PositiveInt = 4096
     """Longest query accepted."""
     max_topk: PositiveInt = 100
     """Largest topk accepted."""
     max_body_bytes: PositiveInt = 16_777_216
     """Largest request body accepted."""
+    request_seconds: PositiveFloat = 30.0
+    """Time in which a request must have come whole, and its answer must have been taken; slower connections are cut."""
+    max_connections: PositiveInt = 2048
+    """Connections held at once; beyond them the one that has been idle longest is cut."""
     cache_entries: NonNegativeInt = 100_000
     """Query results kept; 0 turns the cache off."""
+    cache_bytes: NonNegativeInt = 268_435_456
+    """Memory that query results may take; what was not asked for longest goes first."""
 
 
 class Client(Model):
     """How a job talks to the retriever."""
 
     timeout_seconds: PositiveFloat = 30.0
-    """Per request."""
+    """Per request, from its connection to the last byte of its answer."""
     patience_seconds: PositiveFloat = 120.0
-    """How long one search is retried before it counts as failed."""
+    """How long one search is retried before it counts as failed; none takes longer, whatever the server does."""
+    max_passage_bytes: PositiveInt = 65_536
+    """An answer may have so many bytes for each passage that was asked for; a longer one is not read to its end."""
     max_failure_rate: float = Field(0.01, ge=0.0, le=1.0)
     """Share of failed searches above which training or evaluation aborts."""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import NonNegativeInt
-
-from mrsearch.config.base import Model
+from mrsearch.config.base import Model, Seed
 
 
 class Paths(Model):
@@ -17,9 +15,20 @@ class Paths(Model):
     resources: str = "results/resources"
     """Downloads, base models and indexes that studies share."""
     mirror: str | None = None
-    """A local folder or another address to download from; null uses the public hub."""
+    """A local folder or another address to download from; null uses the public hub. A password in the address is
+    safest in the environment variable MRSEARCH_MIRROR, which takes the place of this key where it is null."""
+    writable_by_others: Literal["refuse", "warn"] = "refuse"
+    """What to do where other users can write to `results` or `resources`: they can change what is found there, and what
+    jobs of yours run. warn is for a group whose members may do that."""
+    gpu_environment: str = ".venv-gpu"
+    """Virtual environment of trainings and evaluations whose job has GPUs, with verl, vLLM and the generation server; a
+    site's container takes its place."""
+    retriever_environment: str | None = None
+    """Virtual environment of a retrieval server whose job has GPUs, with FAISS's build for GPUs (`make
+    retriever-gpu-env`), so that `index: flat` can use them; null takes that of `gpu_environment`, where `index: torch`
+    can. A site's container takes its place."""
     train_environment: str = ".venv-train"
-    """Virtual environment of trainings with `training.backend: verl`; a site's container takes its place."""
+    """Virtual environment of trainings with `training.backend: verl` whose job has no GPUs."""
 
 
 class Run(Model):
@@ -27,7 +36,7 @@ class Run(Model):
 
     study: str = "demo"
     """Name of a file in `config/studies/`, or a path to a study's YAML or JSON file."""
-    seeds: tuple[NonNegativeInt, ...] | NonNegativeInt | None = None
+    seeds: tuple[Seed, ...] | Seed | None = None
     """Training seeds to use in place of the study's own."""
     paths: Paths = Paths()
     """Where files are kept."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model, Name
+from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveFloat, PositiveInt
 from mrsearch.config.load import ConfigError, read_yaml, validated
 from mrsearch.config.study import Resources, StageResources
 
@@ -49,7 +49,7 @@ class Site(Model):
     partition: Name
     """Partition of stages that `stages` does not name."""
     stages: dict[Name, Name] = {}
-    """Partition by stage (data, index, retriever, warm_start, fine_tuning, train, evaluate, report)."""
+    """Partition by stage (data, index, retriever, warm_start, sft, train, evaluate, report)."""
     qos: str | None = None
     """Quality of service; null takes the account's default."""
     sbatch: dict[Name, str] = {}
@@ -59,7 +59,8 @@ class Site(Model):
     setup: tuple[str, ...] = ()
     """Shell lines that every job runs before its command, after the modules."""
     container: str | None = None
-    """Apptainer image in which the commands of long jobs run; null runs them in this environment."""
+    """Apptainer image in which jobs with GPUs run: trainings, evaluations and the retriever. It takes the place of
+    `paths.gpu_environment`; null has none."""
     container_options: tuple[str, ...] = ("--nv",)
     """Options of `apptainer exec`."""
     signal_seconds: PositiveInt = 120
@@ -70,16 +71,22 @@ class Site(Model):
     """How long a restarted job waits for its predecessor on a lost node to notice that it was replaced."""
     poll_seconds: PositiveFloat = 5.0
     """Time between two looks at the queue."""
+    network: str | None = None
+    """How nodes reach each other's servers and Ray: an interface (ib0), a network (10.1.0.0/16) or an address; null is
+    a node's name in Slurm, which must not stand for loopback."""
+    scratch: Annotated[str, Field(pattern="^/", max_length=30)] = "/tmp"
+    """Folder on every node's own disk for Ray's sockets and logs, which are removed at the end; at most 30 characters,
+    because the paths of sockets are short."""
     one_machine: bool = False
     """All nodes are one machine, as in tests: servers may then bind loopback."""
 
     @model_validator(mode="after")
     def _references_exist(self) -> Site:
-        known = ", ".join(sorted(self.partitions))
+        names = ", ".join(sorted(self.partitions))
         for stage, name in {"": self.partition, **self.stages}.items():
             key = f"stages.{stage}" if stage else "partition"
             if name not in self.partitions:
-                raise ValueError(f"{key} ({name!r}) is not among the partitions: known are {known}")
+                raise ValueError(f"{key} ({name!r}) is not among the partitions: known are {names}")
             if stage and stage not in STAGES:
                 raise ValueError(f"{key} is not a stage: known are {', '.join(STAGES)}")
         return self
@@ -97,7 +104,7 @@ class Site(Model):
         """Why the partition of `stage` can never run a job that asks for `resources`; one sentence each."""
         name = self.partition_of(stage)
         has = self.partitions[name]
-        asked = [
+        requests = [
             ("threads", resources.threads, has.cores, "cores"),
             ("mem_mb", resources.mem_mb, has.mem_mb, "mem_mb"),
             ("gpus", resources.gpus, has.gpus, "gpus"),
@@ -105,9 +112,9 @@ class Site(Model):
             ("runtime", resources.runtime, has.max_minutes, "max_minutes"),
         ]
         return [
-            f"resources.{stage}.{key} ({wanted}) is more than partitions.{name}.{limit} ({most})"
-            for key, wanted, most, limit in asked
-            if most is not None and wanted > most
+            f"resources.{stage}.{key} ({request}) is more than partitions.{name}.{limit} ({capacity})"
+            for key, request, capacity, limit in requests
+            if capacity is not None and request > capacity
         ]
 
 

@@ -12,6 +12,8 @@ from mrsearch.config.study import Study
 
 OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
 """Keys of a method that change nothing while they are null."""
+MODEL_OPTIONS = ("tag_preference", "embedding_rows", "dtype")
+"""Keys of a tiny model that change nothing while they are null."""
 PROMPTS = {"ircot": ("ircot", "conclude"), "search_o1": ("read",)}
 """Prompts that one procedure alone reads."""
 
@@ -39,8 +41,8 @@ def index(study: Study, retriever: str) -> str:
 
 def retrieval(study: Study) -> str:
     """For the report on retrieval."""
-    chosen = {name: study.retrieval.retrievers[name] for name in study.retrieval.compared}
-    return digest(chosen, list(study.benchmarks))
+    retrievers = {name: study.retrieval.retrievers[name] for name in study.retrieval.compared}
+    return digest(retrievers, list(study.benchmarks))
 
 
 def base_model(study: Study, model: str) -> str:
@@ -53,7 +55,7 @@ def train(study: Study, model: str, method: str) -> str:
     """For the training of one method."""
     supervised: dict[str, object] = study.warm_start.model_dump(mode="json")
     stage = study.training_stage(method)
-    settings = {"warm_start": supervised, "fine_tuning": _fine_tuning(study, method), "train": _training(study)}[stage]
+    settings = {"warm_start": supervised, "sft": _sft(study, method), "train": _training(study)}[stage]
     return digest(_model(study, model), _behaviour(study, method), settings, _protocol(study, method), _search(study))
 
 
@@ -65,19 +67,20 @@ def evaluate(study: Study, method: str) -> str:
 def report(study: Study) -> str:
     """For metrics, tables and figures."""
     labels = {name: (method.label, method.compare_with) for name, method in study.methods.items()}
-    return digest(study.title, labels, study.benchmarks, study.report, study.protocol.scoring, study.seeds)
+    counted = study.protocol.scoring, *([study.protocol.answer] if study.protocol.answer != "last_valid" else [])
+    return digest(study.title, labels, study.benchmarks, study.report, *counted, study.seeds)
 
 
 def _model(study: Study, model: str) -> dict[str, object]:
     """The model's keys; an option that it does not use is left out."""
     values: dict[str, object] = study.models[model].model_dump(mode="json")
-    return {key: value for key, value in values.items() if key != "tag_preference" or value is not None}
+    return {key: value for key, value in values.items() if key not in MODEL_OPTIONS or value is not None}
 
 
-def _behaviour(study: Study, method: str, *others: str) -> dict[str, object]:
+def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
     """The method's keys that decide its numbers; options that it does not use are left out."""
-    values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *others})
-    if (values.get("train") or {}).get("demonstrations") == "script":
+    values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *excluded})
+    if (values.get("train") or {}).get("demonstrations") == "scripted":
         del values["train"]["demonstrations"]
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}
 
@@ -88,36 +91,37 @@ def _training(study: Study) -> dict[str, object]:
     return study.training.model_dump(mode="json", exclude={"verl"} if local else None)
 
 
-def _fine_tuning(study: Study, method: str) -> dict[str, object]:
+def _sft(study: Study, method: str) -> dict[str, object]:
     """Supervised training; where the policy samples what it imitates, with the generator and what runs together."""
-    train, own = study.methods[method].train, study.fine_tuning
-    if train is None or train.demonstrations != "own":
-        return own.model_dump(mode="json", exclude={"samples", "temperature", "top_p"})
-    return own.model_dump(mode="json") | {"sampling": digest(_generation(study))}
+    train, used = study.methods[method].train, study.sft
+    if train is None or train.demonstrations != "self_generated":
+        return used.model_dump(mode="json", exclude={"samples", "temperature", "top_p"})
+    return used.model_dump(mode="json") | {"sampling": digest(_generation(study))}
 
 
 def _generation(study: Study) -> dict[str, object]:
-    """How many meta-episodes run together, and what of the engine changes what they say."""
-    engine = study.evaluation.engine.model_dump(
+    """How many meta-episodes run together, and what of the generator changes what they say."""
+    generator = study.evaluation.generator.model_dump(
         mode="json", include={"kind", "dtype", "tensor_parallel", "deadline_seconds"}
     )
-    return {"concurrency": study.evaluation.concurrency, "engine": engine}
+    return {"concurrency": study.evaluation.concurrency, "generator": generator}
 
 
 def _evaluation(study: Study) -> dict[str, object]:
-    """Decoding and concurrency, and the engine where it is not this process."""
-    own_process = study.evaluation.engine.kind == "torch"
-    return study.evaluation.model_dump(mode="json", exclude={"engine"} if own_process else None)
+    """Decoding, concurrency, and what of the generator can change records: of this process, only its deadline."""
+    generator = study.evaluation.generator
+    used = {"kind", "deadline_seconds"} if generator.kind == "torch" else None
+    return study.evaluation.model_dump(mode="json") | {"generator": generator.model_dump(mode="json", include=used)}
 
 
 def _protocol(study: Study, method: str | None = None) -> dict[str, object]:
     """The protocol without the prompts that the method, or else every method, can do without."""
-    own = PROMPTS.get(study.methods[method].procedure, ()) if method else ()
-    others = {prompt for prompts in PROMPTS.values() for prompt in prompts if prompt not in own}
-    return study.protocol.model_dump(mode="json", exclude={"prompts": others})
+    used = PROMPTS.get(study.methods[method].procedure, ()) if method else ()
+    excluded = {prompt for prompts in PROMPTS.values() for prompt in prompts if prompt not in used}
+    return study.protocol.model_dump(mode="json", exclude={"prompts": excluded})
 
 
 def _search(study: Study) -> dict[str, object]:
     retrieval = study.retrieval
-    chosen = retrieval.retrievers[retrieval.use].model_dump(mode="json")
-    return {"retriever": chosen, "topk": retrieval.topk, "max_failure_rate": retrieval.client.max_failure_rate}
+    retrievers = retrieval.retrievers[retrieval.use].model_dump(mode="json")
+    return {"retriever": retrievers, "topk": retrieval.topk, "max_failure_rate": retrieval.client.max_failure_rate}

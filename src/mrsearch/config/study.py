@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import model_validator
 
-from mrsearch.config.base import Model, Name
+from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveInt, Seed
 from mrsearch.config.data import Benchmark, Data
+from mrsearch.config.generator import Generator
 from mrsearch.config.methods import ONE_GENERATION, Method
 from mrsearch.config.models import LanguageModel
 from mrsearch.config.protocol import Decoding, Protocol
+from mrsearch.config.report import SUMMARY_COLUMNS, Report
 from mrsearch.config.retrieval import Retrieval
-from mrsearch.config.serving import Engine
-from mrsearch.config.supervised import FineTuning, Supervised, WarmStart
+from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
 from mrsearch.config.training import PolicyTraining
 
-TrainingStage = Literal["warm_start", "fine_tuning", "train"]
+GPU_INDEXES = ("torch", "flat")
+"""Indexes of dense retrievers that can lie on GPUs; flat by FAISS's build for them."""
+TrainingStage = Literal["warm_start", "sft", "train"]
 
 
 class Resources(Model):
@@ -44,8 +47,8 @@ class StageResources(Model):
     retriever: Resources = Resources()
     """The retrieval server."""
     warm_start: Resources = Resources()
-    """Supervised training on scripted traces."""
-    fine_tuning: Resources = Resources()
+    """Supervised training on scripted demonstrations."""
+    sft: Resources = Resources()
     """Supervised training on answers or on the policy's own meta-episodes, their sampling included."""
     train: Resources = Resources()
     """Reinforcement learning."""
@@ -62,25 +65,8 @@ class Evaluation(Model):
     """Named ways of sampling; every method is evaluated under each."""
     concurrency: PositiveInt = 400
     """Meta-episodes that run at the same time."""
-    engine: Engine = Engine()
+    generator: Generator = Generator()
     """Who generates tokens."""
-
-
-class Report(Model):
-    """What the report compares and how it states uncertainty."""
-
-    baseline: Name = "search_r1"
-    """Method that relative improvement refers to."""
-    decoding: Name = "greedy"
-    """Decoding of the main table."""
-    bootstrap_samples: PositiveInt = 2000
-    """Resamples behind every interval."""
-    confidence: float = 0.95
-    """Coverage of the intervals."""
-    seed: NonNegativeInt = 0
-    """Seed of the resampling."""
-    scaling: bool = False
-    """Write the table and the figure of test-time scaling: EM by number of episodes and by tokens."""
 
 
 class Study(Model):
@@ -90,7 +76,7 @@ class Study(Model):
     """Name of the study and of its folder below `paths.results`."""
     title: str = ""
     """One line that says what the study is for."""
-    seeds: tuple[NonNegativeInt, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     """Training seeds; every trained method is trained once per seed."""
     data: Data
     """Where questions and passages come from."""
@@ -105,8 +91,8 @@ class Study(Model):
     benchmarks: dict[Name, Benchmark]
     """Benchmarks by name, in the order of the tables."""
     warm_start: WarmStart = WarmStart()
-    """Supervised training on scripted traces."""
-    fine_tuning: FineTuning = FineTuning()
+    """Supervised training on scripted demonstrations."""
+    sft: Sft = Sft()
     """Supervised training on answers or on the policy's own meta-episodes."""
     training: PolicyTraining = PolicyTraining()
     """Reinforcement learning."""
@@ -119,8 +105,8 @@ class Study(Model):
 
     def policy_of(self, method: str) -> str:
         """Whose weights run `method`: "base" or the name of a trained method."""
-        chosen = self.methods[method]
-        return method if chosen.train else chosen.policy or "base"
+        settings = self.methods[method]
+        return method if settings.train else settings.policy or "base"
 
     def training_stage(self, method: str) -> TrainingStage:
         """The stage whose settings and resources a training of `method` takes; ValueError where it trains nothing."""
@@ -129,13 +115,13 @@ class Study(Model):
             raise ValueError(f"methods.{method} trains nothing: it runs the policy of {self.policy_of(method)!r}")
         if train.algorithm != "sft":
             return "train"
-        return "warm_start" if train.demonstrations == "script" else "fine_tuning"
+        return "warm_start" if train.demonstrations == "scripted" else "sft"
 
     def training_steps(self, method: str) -> int:
         """Steps of a training of `method` at most; ValueError as `training_stage`."""
-        settings: dict[TrainingStage, Supervised | PolicyTraining] = {
+        settings: dict[TrainingStage, SupervisedTraining | PolicyTraining] = {
             "warm_start": self.warm_start,
-            "fine_tuning": self.fine_tuning,
+            "sft": self.sft,
             "train": self.training,
         }
         return settings[self.training_stage(method)].steps
@@ -143,23 +129,31 @@ class Study(Model):
     def trained_by_verl(self, method: str) -> bool:
         """Whether the training of `method` runs in verl; ValueError as `training_stage`."""
         stage = self.training_stage(method)
-        return stage != "warm_start" and (self.training if stage == "train" else self.fine_tuning).backend == "verl"
+        return stage != "warm_start" and (self.training if stage == "train" else self.sft).backend == "verl"
 
-    def turns_of(self, method: str) -> int:
+    def active_stages(self) -> tuple[str, ...]:
+        """Stages that have a job in this study, in the order of `StageResources`."""
+        active = {"data", "index", "evaluate", "report"}
+        active |= {self.training_stage(name) for name, method in self.methods.items() if method.train}
+        if self.retrieval.service.mode == "http":
+            active.add("retriever")
+        return tuple(stage for stage in StageResources.model_fields if stage in active)
+
+    def max_turns_of(self, method: str) -> int:
         """Turn budget of an episode of `method`."""
-        return self.methods[method].turns or self.protocol.turns
+        return self.methods[method].max_turns or self.protocol.max_turns
 
     def indexed(self) -> tuple[str, ...]:
         """Retrievers whose indexes the study's searches need: the one in use, or the two that it fuses."""
-        return self._parts(self.retrieval.use)
+        return self._members(self.retrieval.use)
 
     def compared(self) -> tuple[str, ...]:
         """Retrievers whose indexes the report on retrieval needs, each once."""
-        return tuple(dict.fromkeys(part for name in self.retrieval.compared for part in self._parts(name)))
+        return tuple(dict.fromkeys(member for name in self.retrieval.compared for member in self._members(name)))
 
-    def _parts(self, retriever: str) -> tuple[str, ...]:
-        chosen = self.retrieval.retrievers[retriever]
-        return chosen.of if chosen.kind == "hybrid" else (retriever,)
+    def _members(self, retriever: str) -> tuple[str, ...]:
+        settings = self.retrieval.retrievers[retriever]
+        return settings.of if settings.kind == "hybrid" else (retriever,)
 
     @model_validator(mode="after")
     def _not_empty(self) -> Study:
@@ -179,26 +173,26 @@ class Study(Model):
             if method.compare_with is not None and method.compare_with not in self.methods:
                 raise ValueError(
                     f"methods.{name}.compare_with ({method.compare_with!r}) is not a method of this study: "
-                    f"{_known(self.methods)}"
+                    f"{_choices(self.methods)}"
                 )
             if method.policy not in (None, "base") and method.policy not in trained:
                 raise ValueError(
                     f"methods.{name}.policy ({method.policy!r}) is not a trained method of this study: "
-                    f"{_known(trained)}"
+                    f"{_choices(trained)}"
                 )
             if method.train and method.train.start != "base" and method.train.start not in trained:
                 raise ValueError(
                     f"methods.{name}.train.start ({method.train.start!r}) is not a trained method of this study: "
-                    f"{_known(trained)}"
+                    f"{_choices(trained)}"
                 )
         if self.report.baseline not in self.methods:
             raise ValueError(
-                f"report.baseline ({self.report.baseline!r}) is not a method of this study: {_known(self.methods)}"
+                f"report.baseline ({self.report.baseline!r}) is not a method of this study: {_choices(self.methods)}"
             )
         if self.report.decoding not in self.evaluation.decoding:
             raise ValueError(
                 f"report.decoding ({self.report.decoding!r}) is not in evaluation.decoding: "
-                f"{_known(self.evaluation.decoding)}"
+                f"{_choices(self.evaluation.decoding)}"
             )
         if self.report.scaling and all(method.episodes == 1 for method in self.methods.values()):
             raise ValueError("report.scaling is about methods of several episodes, and this study has none: remove it")
@@ -206,30 +200,67 @@ class Study(Model):
         return self
 
     @model_validator(mode="after")
+    def _tables_name_what_is_there(self) -> Study:
+        columns = [*self.benchmarks, *SUMMARY_COLUMNS]
+        defined = {
+            "methods": list(self.methods),
+            "bold": list(self.methods),
+            "columns": columns,
+            "decodings": list(self.evaluation.decoding),
+        }
+        for table, view in self.report.tables.items():
+            for key, names in defined.items():
+                for name in getattr(view, key) or ():
+                    if name not in names:
+                        raise ValueError(f"report.tables.{table}.{key} names {name!r}: {_choices(names)}")
+            for row in view.external:
+                for name in row.values:
+                    if name not in columns:
+                        entry = f"report.tables.{table}.external ({row.label})"
+                        raise ValueError(f"{entry} has a value for {name!r}: {_choices(columns)}")
+        return self
+
+    @model_validator(mode="after")
     def _retrieval_fits(self) -> Study:
         retrievers = self.retrieval.retrievers
         if self.retrieval.use not in retrievers:
             raise ValueError(
-                f"retrieval.use ({self.retrieval.use!r}) is not among retrieval.retrievers: {_known(retrievers)}"
+                f"retrieval.use ({self.retrieval.use!r}) is not among retrieval.retrievers: {_choices(retrievers)}"
             )
         for name in self.retrieval.compared:
             if name not in retrievers or self.retrieval.compared.count(name) > 1:
                 raise ValueError(
                     f"retrieval.compared names {name!r}, which is not a retriever of the study or stands there twice: "
-                    f"{_known(retrievers)}"
+                    f"{_choices(retrievers)}"
                 )
         for name, retriever in retrievers.items():
             if retriever.kind == "hybrid":
-                for part in retriever.of:
-                    if part not in retrievers or retrievers[part].kind == "hybrid":
+                for member in retriever.of:
+                    if member not in retrievers or retrievers[member].kind == "hybrid":
                         raise ValueError(
-                            f"retrieval.retrievers.{name}.of names {part!r}, which is not a dense or lexical retriever "
-                            "of this study"
+                            f"retrieval.retrievers.{name}.of names {member!r}, which is not a dense or lexical "
+                            "retriever of this study"
                         )
         if self.retrieval.topk > self.retrieval.service.max_topk:
             raise ValueError(
                 f"retrieval.topk ({self.retrieval.topk}) is larger than retrieval.service.max_topk "
                 f"({self.retrieval.service.max_topk})"
+            )
+        return self
+
+    def gpu_indexes(self) -> tuple[str, ...]:
+        """Indexes of the study's searches that a GPU can hold, each once."""
+        retrievers = [self.retrieval.retrievers[name] for name in self.indexed()]
+        kinds = [retriever.index for retriever in retrievers if retriever.kind == "dense"]
+        return tuple(dict.fromkeys(kind for kind in kinds if kind in GPU_INDEXES))
+
+    @model_validator(mode="after")
+    def _retriever_uses_its_gpus(self) -> Study:
+        gpus = self.resources.retriever.gpus
+        if gpus and not self.gpu_indexes():
+            raise ValueError(
+                f"resources.retriever.gpus ({gpus}): no index of retrieval.use ({self.retrieval.use!r}) can use a "
+                "GPU: set its index to torch, which searches exactly on GPUs, or resources.retriever.gpus to 0"
             )
         return self
 
@@ -253,13 +284,17 @@ class Study(Model):
         for name, method in self.methods.items():
             if method.train and self.training_stage(name) == "warm_start" and self.data.kind != "world":
                 raise ValueError(
-                    f"methods.{name}.train.algorithm (sft) needs scripted traces, which only data.kind: world has: set "
-                    "train.demonstrations to answers or own"
+                    f"methods.{name}.train.algorithm (sft) needs scripted demonstrations, which only data.kind: world "
+                    "has: set train.demonstrations to gold_answers or self_generated"
                 )
-            if method.train and method.train.demonstrations == "answers" and method.procedure not in ONE_GENERATION:
+            if (
+                method.train
+                and method.train.demonstrations == "gold_answers"
+                and method.procedure not in ONE_GENERATION
+            ):
                 raise ValueError(
-                    f"methods.{name}.train.demonstrations (answers) has no reply for procedure {method.procedure}: use "
-                    f"one of {', '.join(ONE_GENERATION)}, or demonstrations: own"
+                    f"methods.{name}.train.demonstrations (gold_answers) has no reply for procedure "
+                    f"{method.procedure}: use one of {', '.join(ONE_GENERATION)}, or demonstrations: self_generated"
                 )
             if method.train and method.train.algorithm == "ppo" and self.training.backend == "local":
                 raise ValueError(
@@ -275,30 +310,30 @@ class Study(Model):
     @model_validator(mode="after")
     def _fine_tuning_fits(self) -> Study:
         tuned = [name for name, method in self.methods.items() if method.train and self.trained_by_verl(name)]
-        if not any(self.training_stage(name) == "fine_tuning" for name in tuned):
+        if not any(self.training_stage(name) == "sft" for name in tuned):
             return self
-        own, asked = self.fine_tuning, self.resources.fine_tuning
-        if asked.nodes != 1:
+        settings, resources = self.sft, self.resources.sft
+        if resources.nodes != 1:
+            raise ValueError(f"resources.sft.nodes ({resources.nodes}): sft.backend verl trains on one node: set 1")
+        ranks = resources.gpus or settings.cpu_ranks
+        if settings.train_batch_size % (ranks * settings.micro_batch_size):
             raise ValueError(
-                f"resources.fine_tuning.nodes ({asked.nodes}): fine_tuning.backend verl trains on one node: set 1"
-            )
-        ranks = asked.gpus or own.cpu_ranks
-        if own.batch_traces % (ranks * own.microbatch):
-            raise ValueError(
-                f"fine_tuning.batch_traces ({own.batch_traces}) must be a multiple of fine_tuning.microbatch "
-                f"({own.microbatch}) on each of {ranks} ranks"
+                f"sft.train_batch_size ({settings.train_batch_size}) must be a multiple of sft.micro_batch_size "
+                f"({settings.micro_batch_size}) on each of {ranks} ranks"
             )
         return self
 
     def _check_start_cycles(self) -> None:
         for name in self.methods:
-            path, here = [name], self.methods[name].train
-            while here and here.start != "base":
-                if here.start in path:
-                    raise ValueError(f"methods.{name}.train.start runs in a circle: {' -> '.join([*path, here.start])}")
-                path.append(here.start)
-                here = self.methods[here.start].train
+            path, train = [name], self.methods[name].train
+            while train and train.start != "base":
+                if train.start in path:
+                    raise ValueError(
+                        f"methods.{name}.train.start runs in a circle: {' -> '.join([*path, train.start])}"
+                    )
+                path.append(train.start)
+                train = self.methods[train.start].train
 
 
-def _known(names: object) -> str:
+def _choices(names: object) -> str:
     return "known are " + ", ".join(sorted(map(str, names)))  # type: ignore[call-overload]

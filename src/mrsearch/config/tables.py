@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from mrsearch.config.base import LARGEST, MOST
+
 JsonSchema = dict[str, Any]
+EVERYWHERE = (MOST, LARGEST)
+"""Bounds that every number has and that tell a reader nothing."""
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def key_tables(schema: JsonSchema) -> str:
     """One table per model, in the order in which the keys refer to them: key, type, default, meaning."""
     models: JsonSchema = schema.get("$defs", {})
-    parts = [_table(schema)]
+    lines = [_table(schema)]
     for name in _reached(schema, models):
-        parts.append(f"### {name}\n\n{models[name].get('description', '')}\n\n{_table(models[name])}")
-    return "\n\n".join(parts)
+        lines.append(f"### {name}\n\n{models[name].get('description', '')}\n\n{_table(models[name])}")
+    return "\n\n".join(lines)
 
 
 def _table(model: JsonSchema) -> str:
@@ -44,7 +48,9 @@ def _type(value: JsonSchema) -> str:
     if kind == "object":
         inner = value.get("additionalProperties")
         return f"by name: {_type(inner)}" if isinstance(inner, dict) else "mapping"
-    bounds = [f"{sign} {value[bound]}" for bound, sign in _BOUNDS.items() if bound in value]
+    bounds = [
+        f"{sign} {value[bound]}" for bound, sign in _BOUNDS.items() if bound in value and value[bound] not in EVERYWHERE
+    ]
     return ", ".join([str(kind), *bounds])
 
 
@@ -62,9 +68,9 @@ def _reached(schema: JsonSchema, models: JsonSchema) -> list[str]:
     order: list[str] = []
     waiting = [schema]
     while waiting:
-        found = [name for name in _references(waiting.pop(0).get("properties", {})) if name not in order]
-        order += found
-        waiting += [models[name] for name in found]
+        new = [name for name in _references(waiting.pop(0).get("properties", {})) if name not in order]
+        order += new
+        waiting += [models[name] for name in new]
     return order
 
 

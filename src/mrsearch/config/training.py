@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model, Name
+from mrsearch.config.base import (
+    Beta,
+    LearningRate,
+    Model,
+    Name,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from mrsearch.config.verl import VerlTraining
 
-Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_pp", "rejection", "ppo"]
+Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_plus_plus", "raft", "ppo"]
 
 
 class PolicyTraining(Model):
@@ -21,19 +30,19 @@ class PolicyTraining(Model):
     """Most training steps."""
     token_budget: PositiveInt | None = None
     """Stop once this many tokens (prompt, generated and observed) were processed; null trains all steps."""
-    questions_per_step: PositiveInt = 512
+    train_batch_size: PositiveInt = 512
     """Questions sampled per step."""
     group_size: PositiveInt = 5
     """Meta-episodes per question (the paper's G)."""
-    minibatches: PositiveInt = 2
-    """Optimizer steps per training step (paper: batch 512 / mini-batch 256)."""
+    mini_batch_size: PositiveInt = 256
+    """Questions of one optimizer step, whole groups; divides `train_batch_size` (paper: 512 / 256)."""
     epochs: PositiveInt = 1
     """Passes over each step's meta-episodes."""
-    microbatch_sequences: PositiveInt = 40
+    micro_batch_size: PositiveInt = 40
     """Sequences in one forward pass."""
-    learning_rate: PositiveFloat = 1e-6
+    learning_rate: LearningRate = 1e-6
     """AdamW learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """AdamW betas."""
     weight_decay: NonNegativeFloat = 0.0
     """AdamW weight decay."""
@@ -41,9 +50,9 @@ class PolicyTraining(Model):
     """Linear warm-up."""
     clip_range: PositiveFloat = 0.2
     """Epsilon of the PPO clip."""
-    kl_coefficient: NonNegativeFloat = 0.0
+    kl_coef: NonNegativeFloat = 0.0
     """Weight of the KL penalty towards the starting policy (paper: 0)."""
-    max_gradient_norm: PositiveFloat = 1.0
+    max_grad_norm: PositiveFloat = 1.0
     """Gradient clipping."""
     loss_aggregation: Literal["meta_episode_mean", "token_mean"] = "meta_episode_mean"
     """meta_episode_mean: mean over a meta-episode's trained tokens, then over meta-episodes (paper, eq. 9);
@@ -60,20 +69,30 @@ class PolicyTraining(Model):
     """What `backend: verl` needs beside the above."""
 
     @model_validator(mode="after")
-    def _minibatches_divide(self) -> PolicyTraining:
-        if self.questions_per_step % self.minibatches:
+    def _mini_batches_divide(self) -> PolicyTraining:
+        if self.train_batch_size % self.mini_batch_size:
             raise ValueError(
-                f"questions_per_step ({self.questions_per_step}) must be a multiple of minibatches ({self.minibatches})"
+                f"train_batch_size ({self.train_batch_size}) must be a multiple of mini_batch_size "
+                f"({self.mini_batch_size})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _probabilities_agree(self) -> PolicyTraining:
+        if self.backend == "verl" and self.verl.old_logprobs == "rollout" and self.top_p < 1.0:
+            raise ValueError(
+                f"top_p ({self.top_p:g}) does not fit verl.old_logprobs: rollout: a server's probabilities are those "
+                "within the nucleus, the trained model's are not: set top_p: 1.0 or verl.old_logprobs: recompute"
             )
         return self
 
     @model_validator(mode="after")
     def _best_is_kept(self) -> PolicyTraining:
-        own = self.verl
-        judged = self.backend == "verl" and own.keep_best and own.validation_questions > 0
-        if judged and own.validate_every % self.checkpoint_every:
+        verl = self.verl
+        judged = self.backend == "verl" and verl.keep_best and verl.validation_questions > 0
+        if judged and verl.validate_every % self.checkpoint_every:
             raise ValueError(
-                f"verl.validate_every ({own.validate_every}) must be a multiple of checkpoint_every "
+                f"verl.validate_every ({verl.validate_every}) must be a multiple of checkpoint_every "
                 f"({self.checkpoint_every}), so that the best checkpoint can be kept; or set verl.keep_best: false"
             )
         return self
@@ -84,10 +103,11 @@ class Train(Model):
 
     algorithm: Algorithm | Literal["sft"]
     """sft is supervised training; the others name their advantage estimator."""
-    demonstrations: Literal["script", "answers", "own"] = "script"
-    """What `sft` imitates. script: the synthetic world's scripted traces, by `warm_start`; answers: golden answers
-    in the place of the one generation of direct, cot or rag; own: meta-episodes that the starting policy samples once
-    and that end right (offline rejection sampling). The latter two are trained by `fine_tuning`."""
+    demonstrations: Literal["scripted", "gold_answers", "self_generated"] = "scripted"
+    """What `sft` imitates. scripted: the synthetic world's scripted demonstrations, by `warm_start`; gold_answers:
+    golden answers in the place of the one generation of direct, cot or rag; self_generated: meta-episodes that the
+    starting policy samples once and that end right (offline rejection sampling). The settings `sft` train the latter
+    two."""
     start: Name = "base"
     """Where the weights start: `base` (the study's model) or a trained method of the study."""
     gamma: float = Field(1.0, ge=0.0, le=1.0)
@@ -97,7 +117,7 @@ class Train(Model):
 
     @model_validator(mode="after")
     def _imitates(self) -> Train:
-        if self.demonstrations != "script" and self.algorithm != "sft":
+        if self.demonstrations != "scripted" and self.algorithm != "sft":
             raise ValueError(
                 f"demonstrations ({self.demonstrations}) are what algorithm sft imitates, and algorithm is "
                 f"{self.algorithm}: set sft, or remove them"

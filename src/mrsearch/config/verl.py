@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model
+from mrsearch.config.base import (
+    LearningRate,
+    Model,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+ATTENTION = r"^(auto|sdpa|flex_attention|flash_attention_[23]|[\w.-]+/[\w.-]+@[0-9a-f]{40})$"
+"""Names of attention that the configuration takes. A kernel of the hub is code, hence the revision."""
 
 
-class Health(Model):
+class HealthLimits(Model):
     """When a training looks ill. A threshold of null is not watched."""
 
     action: Literal["warn", "stop"] = "warn"
@@ -35,20 +45,28 @@ class Health(Model):
 class VerlTraining(Model):
     """Settings of `training.backend: verl`; GPUs and nodes are those of `resources.train`."""
 
-    rollout: Literal["sglang", "vllm", "transformers"] = "sglang"
-    """Who generates: a server of the GPU environment, or transformers, which tests and rehearsals without a GPU use."""
+    rollout: Literal["sglang", "vllm", "transformers"] = "vllm"
+    """Who generates: vllm, a server of the environment for GPUs; sglang, of an environment of its own (`make
+    train-sglang-env`, which `paths.gpu_environment` then names); or transformers, which tests and rehearsals without a
+    GPU use."""
     tensor_parallel: PositiveInt = 1
     """GPUs that share one copy of the model for generation."""
-    memory_fraction: float = Field(0.6, gt=0.0, lt=1.0)
+    gpu_memory_utilization: float = Field(0.6, gt=0.0, lt=1.0)
     """Share of each GPU's memory that generation may take."""
-    prompt_tokens: PositiveInt = 1024
+    request_seeds: bool = False
+    """Send each generation's own seed to vLLM. It then draws such tokens one request after another, and on GPUs samples
+    differ all the same. transformers always has seeds, sglang never."""
+    max_prompt_tokens: PositiveInt = 1024
     """Longest first prompt; a longer one ends the training with an error, as nothing is cut."""
-    micro_tokens_per_gpu: PositiveInt | None = None
-    """Tokens of one forward and backward pass per GPU, sequences packed; null takes `micro_sequences_per_gpu`."""
-    micro_sequences_per_gpu: PositiveInt = 4
+    max_token_len_per_gpu: PositiveInt | None = None
+    """Tokens of one forward and backward pass per GPU, sequences packed; null takes `micro_batch_size_per_gpu`."""
+    micro_batch_size_per_gpu: PositiveInt = 4
     """Sequences of one forward and backward pass per GPU (released scripts: 4)."""
     offload: bool = True
     """Keep weights and optimizer state in main memory while servers generate (released scripts: yes)."""
+    attention: str = Field("auto", pattern=ATTENTION)
+    """auto: flash-attn where it can be imported, else flex_attention, and sdpa without a GPU; or one of these by name;
+    or a prebuilt kernel of the hub with its pinned revision, `kernels-community/flash-attn2@<40 hex digits>`."""
     gradient_checkpointing: bool = True
     """Compute activations again in the backward pass."""
     sequence_parallel: PositiveInt = 1
@@ -56,7 +74,7 @@ class VerlTraining(Model):
     old_logprobs: Literal["recompute", "rollout"] = "recompute"
     """What the PPO ratio divides by: probabilities under the trained model before the step (released scripts), or those
     that the server sampled with, as training.backend: local does."""
-    critic_learning_rate: float = Field(1e-5, gt=0.0)
+    critic_learning_rate: LearningRate = 1e-5
     """Learning rate of the critic, for algorithm ppo."""
     gae_lambda: float = Field(1.0, ge=0.0, le=1.0)
     """Lambda of the generalised advantage estimate, for algorithm ppo."""
@@ -66,7 +84,7 @@ class VerlTraining(Model):
     """Processes that run meta-episodes."""
     max_missing: float = Field(0.01, ge=0.0, le=1.0)
     """Share of a step's meta-episodes that may be missing before the training ends with an error."""
-    max_logprob_difference: float | None = Field(None, gt=0.0)
+    max_logprob_difference: PositiveFloat | None = None
     """Mean absolute difference between the probabilities of sampled tokens at the server and in the trained model above
     which the training ends with an error; null only logs it. Needs `old_logprobs: recompute`."""
     validation_questions: NonNegativeInt = 256
@@ -77,7 +95,7 @@ class VerlTraining(Model):
     """Also keep the checkpoint with the best validation reward; without validation there is none."""
     export: Literal["last", "best"] = "last"
     """Which checkpoint becomes the trained model."""
-    health: Health = Health()
+    health: HealthLimits = HealthLimits()
     """Alarms."""
 
     @model_validator(mode="after")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mrsearch.agent.agent import Agent, Request
-from mrsearch.agent.baselines_ircot import first_search, ircot, without_episodes
-from mrsearch.agent.baselines_search_o1 import search_o1
+from mrsearch.agent.ircot import first_search, ircot, without_episodes
 from mrsearch.agent.meta_episode import meta_episode, run_episodes
 from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason
+from mrsearch.agent.search_o1 import search_o1
 from mrsearch.agent.transcript import Transcript
 
 
@@ -34,12 +34,14 @@ async def answer_once(question: Question, agent: Agent, request: Request) -> Met
     hits: list[Hit] = []
     information = ""
     if agent.spec.procedure == "rag":
-        found = await first_search(question, agent)
-        if found is None:
+        searched = await first_search(question, agent)
+        if searched is None:
             return without_episodes(question, agent, request)
-        hits, information = found, agent.dialogue.passages(found)
-    prompt = agent.dialogue.first_prompt(agent.spec.procedure, question.question, information)
+        hits, information = searched, agent.renderer.passages(searched)
+    prompt = agent.renderer.first_prompt(agent.spec.procedure, question.question, information)
     transcript = Transcript(question, prompt, agent, request)
+    if agent.spec.procedure == "rag" and not hits:
+        transcript.meta.prompt_hits = hits
 
     async def play() -> StopReason:
         turn = await transcript.generate()

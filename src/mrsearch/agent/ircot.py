@@ -24,24 +24,24 @@ async def ircot(question: Question, agent: Agent, request: Request) -> MetaEpiso
     follows a message that asks for the answer. Passages join the context where they were found, not in front of it as
     in the paper, so that the context only grows.
     """
-    spec, dialogue = agent.spec, agent.dialogue
+    spec, renderer = agent.spec, agent.renderer
     hits = await first_search(question, agent)
     if hits is None:
         return without_episodes(question, agent, request)
-    prompt = dialogue.first_prompt("ircot", question.question, dialogue.passages(hits))
+    prompt = renderer.first_prompt("ircot", question.question, renderer.passages(hits))
     transcript = Transcript(question, prompt, agent, request)
     transcript.meta.prompt_hits = hits
 
     async def play() -> StopReason:
         episode = transcript.meta.episodes[-1]
-        for number in range(1, spec.turns + 1):
-            if number == spec.turns and not transcript.say(dialogue.conclusion(transcript.last_token)):
+        for number in range(1, spec.max_turns + 1):
+            if number == spec.max_turns and not transcript.say(renderer.conclusion(transcript.last_token)):
                 return StopReason.context_limit
             turn = await transcript.generate()
             if turn.action is ActionKind.answer:
                 episode.answer = turn.content
                 return StopReason.answered
-            if number < spec.turns:
+            if number < spec.max_turns:
                 ended = await _search(transcript, turn, agent.searcher, spec.topk)
                 if ended is not None:
                     return ended
@@ -74,9 +74,9 @@ async def _search(transcript: Transcript, turn: Turn, engine: SearchEngine, topk
     if transcript.room == 0:
         return StopReason.context_limit
     if turn.action is ActionKind.invalid:
-        observation = transcript.dialogue.invalid_action(transcript.last_token)
+        observation = transcript.renderer.invalid_action(transcript.last_token)
     elif await find(transcript, turn, engine, topk):
-        observation = transcript.dialogue.observation(turn.hits)
+        observation = transcript.renderer.observation(turn.hits)
     else:
         return StopReason.search_failed
     return None if transcript.observe(*observation) else StopReason.context_limit
@@ -85,10 +85,10 @@ async def _search(transcript: Transcript, turn: Turn, engine: SearchEngine, topk
 def _keep_first_sentence(transcript: Transcript, turn: Turn) -> None:
     """Drop what follows the first sentence, an end-of-turn token included."""
     token_ids = transcript.meta.token_ids[turn.start : turn.end]
-    while token_ids and token_ids[-1] in transcript.dialogue.stop_rule.end_of_turn:
+    while token_ids and token_ids[-1] in transcript.renderer.stop_rule.end_of_turn:
         token_ids.pop()
-    length = sentence_end(transcript.dialogue.decode(token_ids))
-    transcript.shorten(transcript.dialogue.count_until(token_ids, length))
+    length = sentence_end(transcript.renderer.decode(token_ids))
+    transcript.shorten(transcript.renderer.count_until(token_ids, length))
 
 
 def sentence_end(text: str) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model
+from mrsearch.config.base import Model, PositiveFloat, PositiveInt
 
 
-class Engine(Model):
+class Generator(Model):
     """The generator of an evaluation: a model in the job's own process, or a server that the job starts and stops."""
 
     kind: Literal["torch", "vllm", "sglang"] = "torch"
@@ -18,19 +18,24 @@ class Engine(Model):
     """Arithmetic of the weights."""
     tensor_parallel: PositiveInt = 1
     """GPUs that share one model."""
-    memory_fraction: float = Field(0.85, gt=0.0, lt=1.0)
+    gpu_memory_utilization: float = Field(0.85, gt=0.0, lt=1.0)
     """Share of each GPU's memory that the server may take."""
     command: tuple[str, ...] | None = None
     """Start the server with this command instead; {model}, {port}, {context}, {tensor_parallel} and {copies} (of the
     model, one in an evaluation) are filled in."""
+    server_arguments: tuple[str, ...] = ()
+    """Further arguments of the server's command, as vLLM or sglang document them."""
     start_seconds: PositiveFloat = 1800.0
     """How long to wait for the server's first healthy answer."""
+    request_seeds: bool = False
+    """Send each generation's own seed to the server. vLLM then draws such tokens one request after another, and on GPUs
+    the records differ all the same: arithmetic there depends on what runs together. kind torch always has seeds."""
     requests: PositiveInt = 256
     """Generations in flight at the server; more wait here."""
     timeout_seconds: PositiveFloat = 600.0
-    """Per generation."""
+    """Per try of a generation."""
     patience_seconds: PositiveFloat = 900.0
-    """How long one generation is tried again while the server is away or overloaded."""
+    """How long one generation may take in all, with every try while the server is away or overloaded."""
     deadline_seconds: PositiveFloat | None = None
     """Time of one question; when it is over, its meta-episode ends with `deadline`. Null sets none. Records that depend
     on it are not reproducible, so set it far above what a question needs."""
@@ -38,7 +43,16 @@ class Engine(Model):
     """Share of questions that may run out of time; above it the evaluation aborts."""
 
     @model_validator(mode="after")
-    def _fits(self) -> Engine:
-        if self.kind == "torch" and (self.tensor_parallel != 1 or self.command is not None):
-            raise ValueError("engine.kind torch runs in one process: remove tensor_parallel and command")
+    def _fits(self) -> Generator:
+        if self.kind == "torch" and (self.tensor_parallel != 1 or self.command or self.server_arguments):
+            raise ValueError(
+                "generator.kind torch runs in one process: remove tensor_parallel, command and server_arguments"
+            )
+        if any("trust" in word and "remote" in word for word in self.server_arguments):
+            raise ValueError(
+                "generator.server_arguments lets the server run Python of the model's folder: only generator.command, "
+                "which is code itself, may say that"
+            )
+        if self.command is not None and self.server_arguments:
+            raise ValueError("generator.command is the whole command: put server_arguments into it")
         return self

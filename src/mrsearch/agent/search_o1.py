@@ -19,11 +19,11 @@ async def search_o1(question: Question, agent: Agent, request: Request) -> MetaE
 
     async def read(transcript: Transcript, turn: Turn) -> tuple[str, list[int]] | None:
         reasoning = "\n".join(earlier.text for earlier in transcript.meta.episodes[-1].turns)
-        prompt = agent.dialogue.reading_prompt(reasoning, turn.content, turn.hits)
-        said = await transcript.aside(prompt)
-        if said is None:
+        prompt = agent.renderer.reading_prompt(reasoning, turn.content, turn.hits)
+        reading = await transcript.aside(prompt)
+        if reading is None:
             return None
-        action, content = read_action(said)
-        return agent.dialogue.notes(content if action is ActionKind.answer else said.strip())
+        action, content = read_action(reading, agent.spec.protocol.tags)
+        return agent.renderer.notes(content if action is ActionKind.answer else reading.strip())
 
     return await meta_episode(question, agent, request, read)

@@ -1,0 +1,1 @@
+"""Recorded outputs of real checkpoints, held against a protocol."""

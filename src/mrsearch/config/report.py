@@ -1,0 +1,66 @@
+"""What a study's report compares and shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mrsearch.config.base import Measured, Model, Name, Seed
+
+SUMMARY_COLUMNS = ("average", "interval", "relative_improvement", "searches", "tokens")
+"""Columns of a score table that are no benchmark: the mean, its interval, relative improvement, and two costs."""
+
+
+class ExternalRow(Model):
+    """A row that this study did not measure."""
+
+    label: Annotated[str, Field(min_length=1)]
+    """How the row is called."""
+    source: Annotated[str, Field(min_length=1)]
+    """Where its values are from; stands below the table."""
+    values: dict[Name, Measured]
+    """Values as they are shown, scores in percent, by column: `{nq: 46.7, average: 40.1}`."""
+
+
+class TableView(Model):
+    """Rows and columns of a score table, in the order in which they are named."""
+
+    methods: tuple[Name, ...] | None = None
+    """Methods; null shows all. Significance is corrected over what the table shows."""
+    columns: tuple[Name, ...] | None = None
+    """Benchmarks, `average`, `interval`, `relative_improvement`, `searches` and `tokens`; null shows all."""
+    decodings: tuple[Name, ...] | None = None
+    """Decodings; null shows all, `report.decoding` first."""
+    bold: tuple[Name, ...] | None = None
+    """Methods among which the best is bold and the second underlined; null takes those shown, an empty list none."""
+    external: tuple[ExternalRow, ...] = ()
+    """Rows of others, below a rule; they are neither marked nor tested."""
+
+    @model_validator(mode="after")
+    def _without_repetition(self) -> TableView:
+        for key in ("methods", "columns", "decodings", "bold"):
+            names = getattr(self, key) or ()
+            if len(set(names)) != len(names):
+                raise ValueError(f"{key} ({list(names)}) names something twice")
+            if names == () and getattr(self, key) is not None and key != "bold":
+                raise ValueError(f"{key} is empty: leave it out to show everything")
+        return self
+
+
+class Report(Model):
+    """What the report compares and how it states uncertainty."""
+
+    baseline: Name = "search_r1"
+    """Method that relative improvement refers to."""
+    decoding: Name = "greedy"
+    """Decoding of the main table."""
+    confidence: float = Field(0.95, gt=0.0, lt=1.0)
+    """Coverage of the intervals."""
+    seed: Seed = 0
+    """Seed of the permutation tests over questions."""
+    tables: dict[Literal["main", "f1"], TableView] = {}
+    """What a score table shows; without an entry all methods, columns and decodings in the study's order. The files of
+    numbers (.csv) hold everything all the same."""
+    scaling: bool = False
+    """Write the table and the figure of test-time scaling: EM by number of episodes and by tokens."""
