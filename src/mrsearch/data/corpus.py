@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import tarfile
@@ -18,21 +19,18 @@ TAR_MAGIC = (257, b"ustar")
 
 
 def parse_contents(contents: str) -> tuple[str, str]:
-    """Title and text of a `contents` field: the first line is the title, with or without one pair of double quotes.
+    """Title and text of a `contents` field: the first line is the title, with the quotes that it may have.
 
     >>> parse_contents('"Kafka (band)"\\nA band.')
-    ('Kafka (band)', 'A band.')
+    ('"Kafka (band)"', 'A band.')
     """
     title, _, text = contents.partition("\n")
-    title = title.strip()
-    if len(title) > 1 and title[0] == title[-1] == '"':
-        title = title[1:-1]
-    return title, text.strip()
+    return title.strip(), text.strip()
 
 
 def format_contents(title: str, text: str) -> str:
-    """The `contents` field of a passage, as wiki-18 writes it: `parse_contents` gives title and text back."""
-    return f'"{title}"\n{text}'
+    """The `contents` field of a passage: `parse_contents` gives title and text back."""
+    return f"{title}\n{text}"
 
 
 def read_corpus(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -63,29 +61,34 @@ def _is_tar(path: Path) -> bool:
 
 
 def _read_tar(path: Path) -> Iterator[tuple[str, str, str]]:
-    found = False
+    empty_ = False
     with tarfile.open(path, "r|gz") as archive:
         for member in archive:
             if member.isfile() and member.name.endswith(".jsonl"):
-                found = True
+                empty_ = True
                 stream = archive.extractfile(member)
                 assert stream is not None
                 yield from _read_lines(io.BufferedReader(stream, 1 << 20), f"{path} ({member.name})")  # type: ignore[type-var]
-    if not found:
+    if not empty_:
         raise ValueError(f"{path}: a gzipped tar without a .jsonl file in it: expected the passages of a corpus")
 
 
 def _read_lines(lines: BinaryIO, where: str) -> Iterator[tuple[str, str, str]]:
-    number = 0
+    number = rows = 0
     try:
         for line in lines:
             number += 1
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
+                rows += 1
                 yield _passage(orjson.loads(line))
     except (EOFError, zlib.error) as error:
         raise ValueError(f"{where}, after line {number}: the file is damaged ({error}): download it again") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}, line {number}: not a passage: {_reason(error)}") from error
+    if not rows:
+        raise ValueError(f"{where}: holds no passage: a corpus needs at least one")
 
 
 def _reason(error: Exception) -> str:

@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrsearch.data.registry import BRANCH, HubFile, Row
-from mrsearch.data.transfer import Source, fetch
+from mrsearch.data import hashes
+from mrsearch.data.registry import BRANCH, HubFile, RegistryEntry
+from mrsearch.data.transfer import DownloadSource, fetch
+from mrsearch.files import atomic_file, publish_folder
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,10 @@ PARALLEL = 4
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingFile:
     """A file that has to be brought."""
 
-    row: Row
+    row: RegistryEntry
     file: HubFile | None
     """None where the repository's list of files is not known without asking the hub."""
 
@@ -37,12 +39,13 @@ class Missing:
         return f"{self.row.name}: {self.row.repository}@{self.row.revision or BRANCH} {name} ({size})"
 
 
-def download(row: Row, out: Path, *, mirror: str | None = None, offline: bool | None = None) -> None:
+def download(row: RegistryEntry, out: Path, *, mirror: str | None = None, offline: bool | None = None) -> None:
     """Bring every file of a row into the folder `out`, which appears when all of them are complete and verified.
 
     mirror: a local folder that holds `<repository>/<file>`, or the address of another hub; null is the public hub (or
     HF_ENDPOINT). Partial files wait in `<out>.part`, so an interrupted download goes on there. Size and sha256 must be
-    those of the registry or, where it has none, those that the hub announces. offline (default: HF_HUB_OFFLINE): no
+    those of the registry or, where it has none, those that the hub announces; the sha256 that came first is recorded in
+    `<out>.sha256`, and later downloads must have it too. offline (default: HF_HUB_OFFLINE): no
     network; ValueError then lists what is missing. Other ValueErrors: a file that does not exist, is refused, or stays
     different from its checksum.
     """
@@ -51,16 +54,18 @@ def download(row: Row, out: Path, *, mirror: str | None = None, offline: bool | 
     offline = constants.HF_HUB_OFFLINE if offline is None else offline
     if out.is_dir():
         return
-    part = out.with_name(out.name + ".part")
+    draft = out.with_name(out.name + ".part")
     local = local_mirror(mirror)
     if offline and not local:
         raise ValueError(missing_message(missing([(row, out)]), out.parent))
-    source = Source(row, local, mirror if local is None else None)
-    files = row.files or _listed(source)
-    part.mkdir(parents=True, exist_ok=True)
+    source = DownloadSource(row, local, mirror if local is None else None)
+    files = hashes.expected(row, row.files or _listed(source), out)
+    draft.mkdir(parents=True, exist_ok=True)
+    if draft.is_symlink():
+        raise ValueError(f"{draft}: is a link, into which no download goes: remove it")
     log.info("%s: %d files of %s@%s", row.name, len(files), row.repository, row.revision or BRANCH)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        jobs = [pool.submit(fetch, source, file, part / file.path) for file in files]
+        jobs = [pool.submit(fetch, source, file, draft / file.path) for file in files]
         try:
             for job in jobs:
                 job.result()
@@ -68,21 +73,22 @@ def download(row: Row, out: Path, *, mirror: str | None = None, offline: bool | 
             for job in jobs:
                 job.cancel()
             raise
-    part.rename(out)
+    hashes.record(row, files, draft, out)
+    publish_folder(draft, out)
 
 
-def missing(wanted: Iterable[tuple[Row, Path]]) -> list[Missing]:
+def missing(downloads: Iterable[tuple[RegistryEntry, Path]]) -> list[MissingFile]:
     """What the folders of these rows lack; a folder that exists is whole, since it was verified before it appeared."""
-    found: list[Missing] = []
-    for row, folder in wanted:
+    lacking: list[MissingFile] = []
+    for row, folder in downloads:
         if not folder.is_dir():
-            part = folder.with_name(folder.name + ".part")
-            files = [file for file in row.files or () if not (part / file.path).is_file()]
-            found += [Missing(row, file) for file in files] or [Missing(row, None)]
-    return found
+            draft = folder.with_name(folder.name + ".part")
+            files = [file for file in row.files or () if not (draft / file.path).is_file()]
+            lacking += [MissingFile(row, file) for file in files] or [MissingFile(row, None)]
+    return lacking
 
 
-def missing_message(lacking: Sequence[Missing], where: Path) -> str:
+def missing_message(lacking: Sequence[MissingFile], where: Path) -> str:
     """One message about all missing files, and what to do."""
     lines = "\n  ".join(map(str, lacking))
     return (
@@ -102,20 +108,27 @@ def local_mirror(mirror: str | None) -> Path | None:
     return folder
 
 
-def _listed(source: Source) -> tuple[HubFile, ...]:
+def _listed(source: DownloadSource) -> tuple[HubFile, ...]:
     """The files that the repository holds at the row's revision and that its patterns name."""
     row = source.row
-    chosen = tuple(file for file in source.list_files() if any(fnmatch.fnmatch(file.path, p) for p in row.patterns))
-    if not chosen:
+    files = tuple(file for file in source.list_files() if is_wanted(file.path, row))
+    if not files:
         raise ValueError(f"{row.name}: {source.where} holds no file that fits {', '.join(row.patterns)}")
-    return chosen
+    return files
 
 
-def join(parts: Sequence[Path], out: Path) -> None:
-    """Write the parts one after the other into `out`, whole or not at all."""
-    part = out.with_name(out.name + ".part")
-    with part.open("wb") as joined:
-        for path in parts:
+def is_wanted(path: str, row: RegistryEntry) -> bool:
+    """Whether a row's patterns name the file. Of a model, a pattern without a folder names files outside folders, and
+    no second copy of the weights in another layout."""
+    if row.kind != "model":
+        return any(fnmatch.fnmatch(path, pattern) for pattern in row.patterns)
+    fitting = [pattern for pattern in row.patterns if pattern.count("/") == path.count("/")]
+    return not path.startswith("consolidated") and any(fnmatch.fnmatch(path, pattern) for pattern in fitting)
+
+
+def join(shards: Sequence[Path], out: Path) -> None:
+    """Write the shards one after the other into `out`, whole or not at all."""
+    with atomic_file(out) as draft, draft.open("wb") as joined:
+        for path in shards:
             with path.open("rb") as piece:
                 shutil.copyfileobj(piece, joined, 1 << 24)
-    part.replace(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import orjson
 
 from mrsearch.config.data import FolderData
 from mrsearch.data.corpus import read_corpus
+from mrsearch.data.golds import gold_answers
 
 OWN_PASSAGES = ("supporting_ids", "answer_passage_ids", "retrieved_ids")
 """Fields of a support row that name passages which belong to the question, most important first."""
@@ -24,9 +26,12 @@ def read_folder_questions(data: FolderData, source: str) -> list[dict[str, Any]]
     """
     path = Path(data.path) / data.questions.format(benchmark=source)
     rows = [_question(row, f"{path}, line {number}") for number, row in _read_jsonl(path, f"benchmark {source!r}")]
-    if data.questions_per_benchmark is None:
-        return rows
-    return sorted(rows, key=_hashed_id)[: data.questions_per_benchmark]
+    return first_by_id(rows, data.questions_per_benchmark)
+
+
+def first_by_id(rows: list[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
+    """The first `count` rows by sha1 of the id; all of them, in their own order, for None."""
+    return rows if count is None else sorted(rows, key=_hashed_id)[:count]
 
 
 def read_folder_passages(data: FolderData, benchmarks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -39,38 +44,38 @@ def read_folder_passages(data: FolderData, benchmarks: Sequence[str]) -> Iterato
         raise ValueError(f"{path}: no such file; data.path and data.corpus say where the passages lie")
     if data.passages is None:
         return read_corpus(path)
-    kept = _choose(data, benchmarks, [identifier for identifier, _, _ in read_corpus(path)])
-    return (row for row in read_corpus(path) if row[0] in kept)
+    ids = _choose(data, benchmarks, [identifier for identifier, _, _ in read_corpus(path)])
+    return (row for row in read_corpus(path) if row[0] in ids)
 
 
 def _choose(data: FolderData, benchmarks: Sequence[str], identifiers: list[str]) -> set[str]:
     """Ids of the passages to keep."""
     assert data.passages is not None
-    own = _own_passages(data, benchmarks) if data.support else set()
-    unknown = own.difference(identifiers)
+    required = _own_passages(data, benchmarks) if data.support else set()
+    unknown = required.difference(identifiers)
     if unknown:
         raise ValueError(
             f"{data.support}: {len(unknown)} of the passages it names are not in {data.corpus}, "
             f"{min(unknown)!r} among them"
         )
-    if len(own) > data.passages:
+    if len(required) > data.passages:
         raise ValueError(
-            f"data.passages ({data.passages}) is smaller than the {len(own)} passages that the chosen questions need: "
-            "raise it or lower data.questions_per_benchmark"
+            f"data.passages ({data.passages}) is smaller than the {len(required)} passages that the chosen questions "
+            "need: raise it or lower data.questions_per_benchmark"
         )
-    others = [identifier for identifier in identifiers if identifier not in own]
-    distractors = random.Random(data.seed).sample(others, min(data.passages - len(own), len(others)))
-    return own.union(distractors)
+    spare = [identifier for identifier in identifiers if identifier not in required]
+    distractors = random.Random(data.seed).sample(spare, min(data.passages - len(required), len(spare)))
+    return required.union(distractors)
 
 
 def _own_passages(data: FolderData, benchmarks: Sequence[str]) -> set[str]:
-    asked = {(source, row["id"]) for source in benchmarks for row in read_folder_questions(data, source)}
+    questions = {(source, row["id"]) for source in benchmarks for row in read_folder_questions(data, source)}
     path = Path(data.path) / str(data.support)
-    own: set[str] = set()
+    required: set[str] = set()
     for _, row in _read_jsonl(path, "data.support"):
-        if (row.get("benchmark"), row.get("id")) in asked:
-            own.update(str(identifier) for field in OWN_PASSAGES for identifier in row.get(field, ()))
-    return own
+        if (row.get("benchmark"), row.get("id")) in questions:
+            required.update(str(identifier) for field in OWN_PASSAGES for identifier in row.get(field, ()))
+    return required
 
 
 def _question(row: Any, where: str) -> dict[str, Any]:
@@ -80,9 +85,9 @@ def _question(row: Any, where: str) -> dict[str, Any]:
         raise ValueError(
             f"{where}: a question needs the keys id, question and golden_answers; it has {row!r:.120}"
         ) from error
-    if not (isinstance(identifier, str) and isinstance(question, str) and isinstance(golds, list)):
-        raise ValueError(f"{where}: id and question must be text and golden_answers a list")
-    return {"id": identifier, "question": question, "golden_answers": [str(gold) for gold in golds]}
+    if not (isinstance(identifier, str) and isinstance(question, str)):
+        raise ValueError(f"{where}: id and question must be text")
+    return {"id": identifier, "question": question, "golden_answers": gold_answers(golds, where)}
 
 
 def _hashed_id(row: dict[str, Any]) -> str:
@@ -92,10 +97,14 @@ def _hashed_id(row: dict[str, Any]) -> str:
 def _read_jsonl(path: Path, purpose: str) -> Iterator[tuple[int, Any]]:
     """Line numbers and rows."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); {purpose} needs it") from error
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"{path}: holds no row; {purpose} needs at least one")
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             yield number, orjson.loads(line)
         except orjson.JSONDecodeError as error:

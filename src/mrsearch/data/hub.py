@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,8 +13,9 @@ import orjson
 
 from mrsearch.config.study import Study
 from mrsearch.data.corpus import read_corpus
+from mrsearch.data.golds import gold_answers
 from mrsearch.data.overlap import plain
-from mrsearch.data.registry import TRAIN, HeldOut, Row, questions_row, row
+from mrsearch.data.registry import TRAIN, HeldOut, RegistryEntry, questions_row, row
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +27,16 @@ def hub_questions(study: Study, dataset: str, downloads: Path) -> list[dict[str,
     of the study asks as well are left out. ValueError where a file is missing or has another number of rows.
     """
     assert study.data.kind == "hub", study.data.kind
-    found = _read(questions_row(study, dataset), downloads)
+    rows = _read(questions_row(study, dataset), downloads)
     if dataset != TRAIN or not study.data.drop_overlap:
-        return found
-    asked = {plain(other["question"]) for name in study.benchmarks for other in hub_questions(study, name, downloads)}
-    kept = [raw for raw in found if plain(raw["question"]) not in asked]
-    dropped = len(found) - len(kept)
-    log.info("train: %d of %d questions are asked by a benchmark too and are left out", dropped, len(found))
-    return kept
+        return rows
+    benchmark_questions = {
+        plain(row["question"]) for name in study.benchmarks for row in hub_questions(study, name, downloads)
+    }
+    remaining = [raw for raw in rows if plain(raw["question"]) not in benchmark_questions]
+    dropped = len(rows) - len(remaining)
+    log.info("train: %d of %d questions are asked by a benchmark too and are left out", dropped, len(rows))
+    return remaining
 
 
 def hub_passages(study: Study, downloads: Path) -> Iterator[tuple[str, str, str]]:
@@ -49,7 +53,7 @@ def hub_passages(study: Study, downloads: Path) -> Iterator[tuple[str, str, str]
         raise ValueError(f"{corpus.name}: {count} passages, the registry says {corpus.rows}: the download is another")
 
 
-def part(found: Sequence[dict[str, Any]], held_out: HeldOut, split: str | None) -> list[dict[str, Any]]:
+def split_rows(rows: Sequence[dict[str, Any]], held_out: HeldOut, split: str | None) -> list[dict[str, Any]]:
     """The held-out rows (`split` test), or all others (train), in the order of the seeded permutation.
 
     The rule is that of the `datasets` library's train_test_split(test_size=fraction, seed=seed, shuffle=True). Rows get
@@ -57,31 +61,31 @@ def part(found: Sequence[dict[str, Any]], held_out: HeldOut, split: str | None) 
     """
     import numpy as np
 
-    order = np.random.default_rng(held_out.seed).permutation(len(found))
-    count = math.ceil(len(found) * held_out.fraction)
-    chosen = order[count:] if split == TRAIN else order[:count]
-    return [{**found[place], "id": f"{split}_{number}"} for number, place in enumerate(chosen.tolist())]
+    order = np.random.default_rng(held_out.seed).permutation(len(rows))
+    count = math.ceil(len(rows) * held_out.fraction)
+    indices = order[count:] if split == TRAIN else order[:count]
+    return [{**rows[index], "id": f"{split}_{number}"} for number, index in enumerate(indices.tolist())]
 
 
-def _read(entry: Row, downloads: Path) -> list[dict[str, Any]]:
+def _read(entry: RegistryEntry, downloads: Path) -> list[dict[str, Any]]:
     assert entry.files is not None
-    found = []
+    rows = []
     for file in entry.files:
         path = _path(entry, file.path, downloads)
-        found += [_question(raw, f"{path}, row {number}") for number, raw in enumerate(_rows(path), 1)]
-    wanted = entry.held_out.of if entry.held_out else entry.rows
-    if len(found) != wanted:
-        raise ValueError(f"{entry.name}: {len(found)} rows, the registry says {wanted}: the download is another")
+        rows += [_question(raw, f"{path}, row {number}") for number, raw in enumerate(_rows(path), 1)]
+    expected = entry.held_out.of if entry.held_out else entry.rows
+    if len(rows) != expected:
+        raise ValueError(f"{entry.name}: {len(rows)} rows, the registry says {expected}: the download is another")
     if entry.held_out:
-        found = part(found, entry.held_out, entry.split)
-    return _told_apart(found)
+        rows = split_rows(rows, entry.held_out, entry.split)
+    return _told_apart(rows)
 
 
-def _told_apart(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _told_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of several sources count their ids anew in each: the source's name goes before the id."""
-    if len({raw["source"] for raw in found}) > 1:
-        found = [{**raw, "id": f"{raw['source']}/{raw['id']}"} for raw in found]
-    return found
+    if len({raw["source"] for raw in rows}) > 1:
+        rows = [{**raw, "id": f"{raw['source']}/{raw['id']}"} for raw in rows]
+    return rows
 
 
 def _rows(path: Path) -> Iterable[Any]:
@@ -91,11 +95,11 @@ def _rows(path: Path) -> Iterable[Any]:
 
         columns = [name for name in ("id", "question", "golden_answers", "data_source") if name in _columns(path)]
         return parquet.read_table(path, columns=columns).to_pylist()
-    text = path.read_bytes()
+    text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
         if text.lstrip()[:1] == b"[":
-            whole: list[Any] = orjson.loads(text)
-            return whole
+            loaded: list[Any] = orjson.loads(text)
+            return loaded
         return [orjson.loads(line) for line in text.splitlines() if line.strip()]
     except orjson.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
@@ -112,7 +116,7 @@ def _question(raw: Any, where: str) -> dict[str, Any]:
     """FlashRAG's row, or ASearcher's, whose question lies in `extra_info` and which has no id before it is split."""
     try:
         if "golden_answers" in raw:
-            golds = [str(gold) for gold in raw["golden_answers"]]
+            golds = gold_answers(raw["golden_answers"], where)
             return {
                 "id": str(raw["id"]),
                 "question": str(raw["question"]),
@@ -120,8 +124,8 @@ def _question(raw: Any, where: str) -> dict[str, Any]:
                 "source": raw.get("data_source"),
             }
         extra = raw["extra_info"]
-        gold = extra["ground_truth"]
-        return {"id": "", "question": str(extra["question"]), "golden_answers": [str(gold)], "source": None}
+        golds = gold_answers([extra["ground_truth"]], where)
+        return {"id": "", "question": str(extra["question"]), "golden_answers": golds, "source": None}
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{where}: a question needs id, question and golden_answers, or extra_info with question and ground_truth; "
@@ -129,7 +133,7 @@ def _question(raw: Any, where: str) -> dict[str, Any]:
         ) from error
 
 
-def _path(entry: Row, file: str, downloads: Path) -> Path:
+def _path(entry: RegistryEntry, file: str, downloads: Path) -> Path:
     path = downloads / entry.folder / file
     if not path.is_file():
         raise ValueError(f"{path} is missing: run `mrsearch data download --row {entry.name}`")

@@ -7,6 +7,7 @@ import string
 from pathlib import Path
 from typing import Any
 
+from mrsearch.config.layout import questions_file
 from mrsearch.config.study import Study
 from mrsearch.files import write_text
 
@@ -19,16 +20,16 @@ def write_overlap(study: Study, questions: Path, out: Path) -> None:
 
     def read(name: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = parquet.read_table(
-            questions / f"{name}.parquet", columns=["id", "question"]
+            questions_file(questions, name), columns=["id", "question"]
         ).to_pylist()
         return rows
 
-    known = {plain(row["question"]) for row in read("train")}
+    train_questions = {plain(row["question"]) for row in read("train")}
     report = {}
     for benchmark in study.benchmarks:
-        asked = read(benchmark)
-        ids = [row["id"] for row in asked if plain(row["question"]) in known]
-        report[benchmark] = {"questions": len(asked), "shared": len(ids), "ids": ids}
+        benchmark_rows = read(benchmark)
+        ids = [row["id"] for row in benchmark_rows if plain(row["question"]) in train_questions]
+        report[benchmark] = {"questions": len(benchmark_rows), "shared": len(ids), "ids": ids}
     write_text(out, json.dumps(report, indent=2) + "\n")
 
 

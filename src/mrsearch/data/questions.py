@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mrsearch.config.study import Study
-from mrsearch.data.folder import read_folder_passages, read_folder_questions
+from mrsearch.data.folder import first_by_id, read_folder_passages, read_folder_questions
 from mrsearch.data.hub import hub_passages, hub_questions
+from mrsearch.data.registry import TRAIN
 from mrsearch.files import atomic_file
-
-TRAIN = "train"
+from mrsearch.unique_ids import refuse_repeated
 
 
 def write_questions(study: Study, dataset: str, out: Path, downloads: Path = Path()) -> None:
@@ -25,11 +24,11 @@ def write_questions(study: Study, dataset: str, out: Path, downloads: Path = Pat
     import pyarrow
     import pyarrow.parquet as parquet
 
-    found = _source_rows(study, dataset, downloads)
-    rows = [_table_row(study, dataset, number, raw) for number, raw in enumerate(found)]
-    _refuse_repeated(dataset, (row["id"] for row in rows))
-    with atomic_file(out) as part:
-        parquet.write_table(pyarrow.Table.from_pylist(rows), part, compression="zstd")
+    raw_rows = _source_rows(study, dataset, downloads)
+    rows = [_table_row(study, dataset, number, raw) for number, raw in enumerate(raw_rows)]
+    refuse_repeated(((n, row["id"]) for n, row in enumerate(rows, 1)), dataset, "question")
+    with atomic_file(out) as draft:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), draft, compression="zstd")
 
 
 def read_passages(study: Study, downloads: Path = Path()) -> Iterable[tuple[str, str, str]]:
@@ -49,16 +48,6 @@ def sources(study: Study) -> list[str]:
     return [benchmark.source or name for name, benchmark in study.benchmarks.items()]
 
 
-def with_question_mark(question: str) -> str:
-    """The question without surrounding white space and with a final "?", as Search-R1 asks it.
-
-    >>> with_question_mark(" who wrote emma ")
-    'who wrote emma?'
-    """
-    question = question.strip()
-    return question if question.endswith("?") else question + "?"
-
-
 def _source_rows(study: Study, dataset: str, downloads: Path) -> list[dict[str, Any]]:
     data = study.data
     if dataset != TRAIN and dataset not in study.benchmarks:
@@ -71,16 +60,15 @@ def _source_rows(study: Study, dataset: str, downloads: Path) -> list[dict[str, 
         return world.train_questions() if dataset == TRAIN else world.benchmark_questions(source)
     if data.kind == "folder":
         return read_folder_questions(data, source)
-    return hub_questions(study, dataset, downloads)
+    rows = hub_questions(study, dataset, downloads)
+    return rows if dataset == TRAIN else first_by_id(rows, data.questions_per_benchmark)
 
 
 def _table_row(study: Study, dataset: str, number: int, raw: dict[str, Any]) -> dict[str, Any]:
-    question, golds = raw["question"].strip(), list(raw["golden_answers"])
-    if not question or not golds:
+    question, golds = study.protocol.question_text(raw["question"]), list(raw["golden_answers"])
+    if not raw["question"].strip() or not golds:
         raise ValueError(f"{dataset}: the row with id {raw['id']!r} lacks a question or an answer")
     protocol = study.protocol
-    if protocol.append_question_mark:
-        question = with_question_mark(question)
     system = [{"role": "system", "content": protocol.prompts.system}] if protocol.prompts.system is not None else []
     user = {"role": "user", "content": protocol.prompts.search.replace("{question}", question)}
     return {
@@ -93,9 +81,3 @@ def _table_row(study: Study, dataset: str, number: int, raw: dict[str, Any]) -> 
         "reward_model": {"style": "rule", "ground_truth": {"target": golds}},
         "extra_info": {"split": "train" if dataset == TRAIN else "test", "index": number},
     }
-
-
-def _refuse_repeated(dataset: str, identifiers: Iterable[str]) -> None:
-    repeated = [name for name, count in Counter(identifiers).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{dataset}: {len(repeated)} ids stand more than once, {repeated[0]!r} among them")

@@ -8,17 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from mrsearch.config.base import Model
+from mrsearch.config.base import Model, PositiveInt, Repository, Seed, check_commit
 from mrsearch.config.load import read_yaml
 from mrsearch.config.study import Study
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
 TRAIN = "train"
+LONGEST_PATH = 500
 BRANCH = "main"
 """What an unpinned row follows."""
-_COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PATH = re.compile(r"[^/\x00-\x1f\x7f\\]+(/[^/\x00-\x1f\x7f\\]+)*")
 
 
 class HubFile(Model):
@@ -34,8 +36,8 @@ class HubFile(Model):
     @field_validator("path")
     @classmethod
     def _inside(cls, path: str) -> str:
-        if not path or path.startswith("/") or ".." in path.split("/") or "\\" in path:
-            raise ValueError(f"{path!r} is not a path inside a repository")
+        if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")) or len(path) > LONGEST_PATH:
+            raise ValueError(f"{path[:LONGEST_PATH]!r} is not a path inside a repository")
         return path
 
     @field_validator("sha256")
@@ -51,20 +53,20 @@ class HeldOut(Model):
 
     fraction: float = Field(gt=0.0, lt=1.0)
     """Share of the rows that are held out, rounded up."""
-    seed: int
+    seed: Seed
     """Seed of numpy's default generator, as the `datasets` library's train_test_split uses it."""
     of: PositiveInt
     """Rows of the whole file."""
 
 
-class Row(Model):
+class RegistryEntry(Model):
     """One download."""
 
     name: str
     """Name by which studies refer to it."""
     kind: Literal["questions", "corpus", "index", "model"]
     """What it is."""
-    repository: str
+    repository: Repository
     """Hugging Face repository."""
     revision: str | None = None
     """Pinned commit; null where no source states one."""
@@ -79,7 +81,7 @@ class Row(Model):
     held_out: HeldOut | None = None
     """How the split was drawn from the file; null takes every row of the file."""
     encoder: str | None = None
-    """Row of the model that made an index's vectors."""
+    """RegistryEntry of the model that made an index's vectors."""
     licence: str | None = None
     """Licence as declared; null where none is."""
     source: str
@@ -88,19 +90,19 @@ class Row(Model):
     @field_validator("revision")
     @classmethod
     def _is_commit(cls, value: str | None) -> str | None:
-        if value is not None and not _COMMIT.fullmatch(value):
-            raise ValueError(f"{value!r} is not a full commit (40 digits 0-9a-f): a branch would not be pinned")
-        return value
+        return None if value is None else check_commit(value)
 
     @model_validator(mode="after")
-    def _rows_are_counted(self) -> Row:
+    def _rows_are_counted(self) -> RegistryEntry:
         if self.kind == "questions" and (self.rows is None or self.split is None or not self.files):
             raise ValueError("questions need files, split and rows: none may be left to chance")
         if self.held_out:
-            total, part = self.held_out.of, self.held_out_rows
-            wanted = part if self.split != TRAIN else total - part
-            if self.rows != wanted:
-                raise ValueError(f"rows ({self.rows}) contradicts held_out, which leaves {wanted} rows to {self.split}")
+            total, held_out = self.held_out.of, self.held_out_rows
+            expected = held_out if self.split != TRAIN else total - held_out
+            if self.rows != expected:
+                raise ValueError(
+                    f"rows ({self.rows}) contradicts held_out, which leaves {expected} rows to {self.split}"
+                )
         return self
 
     @property
@@ -122,21 +124,21 @@ class Row(Model):
 
 
 @cache
-def registry(path: Path = REGISTRY) -> dict[str, Row]:
+def registry(path: Path = REGISTRY) -> dict[str, RegistryEntry]:
     """All rows by name; ValueError names file, row and key that cannot be used."""
     raw = read_yaml(path)
     rows = {}
     for name, values in raw.items():
         try:
-            rows[name] = Row.model_validate({"name": name} | _inherited(raw, name, values))
+            rows[name] = RegistryEntry.model_validate({"name": name} | _inherited(raw, name, values))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in (name, *first["loc"]))
+            where = ".".join(str(held_out) for held_out in (name, *first["loc"]))
             raise ValueError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
     return rows
 
 
-def row(name: str, kind: str | None = None) -> Row:
+def row(name: str, kind: str | None = None) -> RegistryEntry:
     """The row of that name; ValueError lists the known names where there is none (of that kind)."""
     rows = {key: value for key, value in registry().items() if kind in (None, value.kind)}
     if name not in rows:
@@ -144,22 +146,22 @@ def row(name: str, kind: str | None = None) -> Row:
     return rows[name]
 
 
-def questions_row(study: Study, dataset: str) -> Row:
+def questions_row(study: Study, dataset: str) -> RegistryEntry:
     """The row of a benchmark's questions or of "train", for a study of published data.
 
     ValueError where the study trains on a test split or tests on a training split.
     """
     assert study.data.kind == "hub", study.data.kind
     if dataset == TRAIN:
-        chosen, where = row(study.data.train, "questions"), "data.train"
+        entry, where = row(study.data.train, "questions"), "data.train"
     else:
-        chosen, where = row(study.benchmarks[dataset].source or dataset, "questions"), f"benchmarks.{dataset}"
-    if (chosen.split == TRAIN) != (dataset == TRAIN):
-        raise ValueError(f"{where} ({chosen.name}) is a {chosen.split} split: it would mix training and testing")
-    return chosen
+        entry, where = row(study.benchmarks[dataset].source or dataset, "questions"), f"benchmarks.{dataset}"
+    if (entry.split == TRAIN) != (dataset == TRAIN):
+        raise ValueError(f"{where} ({entry.name}) is a {entry.split} split: it would mix training and testing")
+    return entry
 
 
-def prebuilt_index(study: Study, retriever: str) -> Row | None:
+def prebuilt_index(study: Study, retriever: str) -> RegistryEntry | None:
     """The row of the published index that serves a retriever, or None: it must hold vectors of the same encoder."""
     config = study.retrieval.retrievers[retriever]
     if study.data.kind != "hub" or study.data.prebuilt_index is None or config.kind != "dense":
@@ -168,50 +170,50 @@ def prebuilt_index(study: Study, retriever: str) -> Row | None:
     if published.encoder is None:
         return None
     encoder = row(published.encoder, "model")
-    same = (config.encoder.path, config.encoder.revision) == (encoder.repository, encoder.revision)
-    return published if same else None
+    matches = (config.encoder.path, config.encoder.revision) == (encoder.repository, encoder.revision)
+    return published if matches else None
 
 
-def encoder(study: Study, retriever: str) -> Row | None:
+def encoder(study: Study, retriever: str) -> RegistryEntry | None:
     """The row of a retriever's published encoder; None where it is not registered, or not published at all."""
     config = study.retrieval.retrievers[retriever]
     if study.data.kind != "hub" or config.kind != "dense" or config.encoder.kind != "hub":
         return None
-    wanted = (config.encoder.path, config.encoder.revision)
-    return next((entry for entry in registry().values() if (entry.repository, entry.revision) == wanted), None)
+    expected = (config.encoder.path, config.encoder.revision)
+    return next((entry for entry in registry().values() if (entry.repository, entry.revision) == expected), None)
 
 
-def downloads_of(study: Study) -> list[Row]:
+def downloads_of(study: Study) -> list[RegistryEntry]:
     """The rows of `rows_of` without policies, which have a rule of their own."""
     encoders = [encoder(study, retriever) for retriever in study.retrieval.retrievers]
     return [entry for entry in rows_of(study) if entry.kind != "model" or entry in encoders]
 
 
-def rows_of(study: Study) -> list[Row]:
+def rows_of(study: Study) -> list[RegistryEntry]:
     """Every row that a study of published data reads, each once; models and encoders by repository where registered."""
     if study.data.kind != "hub":
         return []
     trains = any(method.train for method in study.methods.values())
-    found = [questions_row(study, dataset) for dataset in [*([TRAIN] if trains else []), *study.benchmarks]]
-    found.append(row(study.data.corpus, "corpus"))
+    entries = [questions_row(study, dataset) for dataset in [*([TRAIN] if trains else []), *study.benchmarks]]
+    entries.append(row(study.data.corpus, "corpus"))
     if study.data.prebuilt_index is not None:
-        found.append(row(study.data.prebuilt_index, "index"))
-    wanted = {(model.repository, model.revision) for model in study.models.values() if model.kind == "hub"}
+        entries.append(row(study.data.prebuilt_index, "index"))
+    expected = {(model.repository, model.revision) for model in study.models.values() if model.kind == "hub"}
     for retriever in study.retrieval.retrievers.values():
         if retriever.kind == "dense" and retriever.encoder.kind == "hub":
-            wanted.add((str(retriever.encoder.path), str(retriever.encoder.revision)))
-    found += [entry for entry in registry().values() if (entry.repository, entry.revision) in wanted]
-    return list({entry.name: entry for entry in found}.values())
+            expected.add((str(retriever.encoder.path), str(retriever.encoder.revision)))
+    entries += [entry for entry in registry().values() if (entry.repository, entry.revision) in expected]
+    return list({entry.name: entry for entry in entries}.values())
 
 
 def _inherited(raw: dict[str, Any], name: str, values: dict[str, Any]) -> dict[str, Any]:
     """The row's values, with the files of the row that it shares them with."""
     if "same_files_as" not in values:
         return values
-    other = raw.get(values["same_files_as"])
-    if not isinstance(other, dict) or "same_files_as" in other:
+    source = raw.get(values["same_files_as"])
+    if not isinstance(source, dict) or "same_files_as" in source:
         raise ValueError(f"{name}.same_files_as ({values['same_files_as']!r}) is not a row that has files of its own")
-    shared = {key: other[key] for key in ("repository", "revision", "files", "held_out", "licence") if key in other}
+    shared = {key: source[key] for key in ("repository", "revision", "files", "held_out", "licence") if key in source}
     return shared | {key: value for key, value in values.items() if key != "same_files_as"}
 
 

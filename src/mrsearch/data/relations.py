@@ -73,13 +73,13 @@ _ENDINGS = {
 }
 
 
-def make_names(rng: random.Random, target: str, count: int, taken: set[str]) -> list[str]:
-    """`count` capitalised one-word names for things of kind `target`, none of them in `taken`, which grows."""
+def make_names(rng: random.Random, target: str, count: int, used: set[str]) -> list[str]:
+    """`count` capitalised one-word names for things of kind `target`, none of them in `used`, which grows."""
     names: list[str] = []
     while len(names) < count:
         syllables = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2))
         name = (syllables + rng.choice(_ENDINGS[target])).capitalize()
-        if name not in taken:
-            taken.add(name)
+        if name not in used:
+            used.add(name)
             names.append(name)
     return names

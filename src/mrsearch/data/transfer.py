@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlparse
+from urllib.parse import quote
 
-from mrsearch.data.registry import BRANCH, HubFile, Row
+from mrsearch.data.hub_requests import Answer, Transient, check_status, look, read, stream, without_password
+from mrsearch.data.registry import BRANCH, HubFile, RegistryEntry
+from mrsearch.durable import open_own
+from mrsearch.files import publish_link, write_text
 
 log = logging.getLogger(__name__)
 
@@ -21,21 +24,22 @@ TRIES = 4
 """Attempts per file; each goes on where the one before stopped, unless the bytes turned out to be wrong."""
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts, at most."""
-LOG_SECONDS = 30.0
-"""Progress is written this often where nobody watches."""
 BLOCK = 1 << 22
+MOST_LIST_BYTES = 1 << 24
+MOST_LISTED = 100_000
+"""Files of a repository."""
+MOST_FILE_BYTES = 1 << 40
+"""Of one file whose size the registry does not know."""
+SPARE_BYTES = 1 << 30
+"""Room that a download leaves on the disk."""
 T = TypeVar("T")
 
 
-class Transient(OSError):
-    """A transfer that another attempt may mend."""
-
-
 @dataclass(frozen=True)
-class Source:
+class DownloadSource:
     """Where the files of a row come from: a folder, or an address that speaks the hub's language."""
 
-    row: Row
+    row: RegistryEntry
     folder: Path | None = None
     address: str | None = None
     """None is the public hub, or what HF_ENDPOINT names."""
@@ -43,40 +47,61 @@ class Source:
     @property
     def where(self) -> str:
         """For messages."""
-        place = str(self.folder / self.row.repository) if self.folder else self.address or "the hub"
-        return f"{self.row.repository}@{self.row.revision or BRANCH} at {place}"
+        remote = without_password(self.address or "the hub")
+        location = str(self.folder / self.row.repository) if self.folder else remote
+        return f"{self.row.repository}@{self.row.revision or BRANCH} at {location}"
 
     def list_files(self) -> list[HubFile]:
         """All files of the repository at the row's revision, with the sizes and checksums that the hub announces."""
         if self.folder:
             home = self.folder / self.row.repository
-            found = sorted(path for path in home.rglob("*") if path.is_file())
-            return [HubFile(path=str(path.relative_to(home))) for path in found]
+            files = sorted(path for path in home.rglob("*") if path.is_file())
+            return [HubFile(path=str(path.relative_to(home))) for path in files]
         return _persist(self._ask_for_files, f"{self.row.name}: the list of files of {self.where}")
 
     def _ask_for_files(self) -> list[HubFile]:
-        import httpx
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
-        from huggingface_hub.hf_api import RepoFile
+        row, files = self.row, list[HubFile]()
+        where = f"{row.repo_type}s/{row.repository}/tree/{quote(row.revision or BRANCH, safe='')}"
+        url: str | None = f"{self.endpoint}/api/{where}?recursive=true&expand=false"
+        while url is not None:
+            page = read(url, MOST_LIST_BYTES)
+            check_status(page.status, f"{row.name}: the list of files of {self.where}")
+            files += _listed(page, row)
+            if len(files) > MOST_LISTED:
+                raise ValueError(f"{row.name}: {self.where} lists more than {MOST_LISTED:,} files")
+            url = _next_page(page)
+        return files
 
-        row = self.row
-        try:
-            tree = HfApi(endpoint=self.address).list_repo_tree(
-                row.repository, revision=row.revision or BRANCH, repo_type=row.repo_type, recursive=True
-            )
-            entries = [entry for entry in tree if isinstance(entry, RepoFile)]
-        except HfHubHTTPError as error:
-            raise _refusal(self, "the list of files", error) from error
-        except httpx.HTTPError as error:
-            raise Transient(f"{type(error).__name__}: {error}") from error
+    @property
+    def endpoint(self) -> str:
+        """Where the hub's language is spoken."""
+        from huggingface_hub import constants
+
+        return (self.address or constants.ENDPOINT).rstrip("/")
+
+
+def _listed(page: Answer, row: RegistryEntry) -> list[HubFile]:
+    """The files of one page of a list; ValueError where it is none, or names files outside of the repository."""
+    try:
+        entries = [entry for entry in json.loads(page.body) if entry["type"] == "file"]
         return [
-            HubFile(path=entry.path, bytes=entry.size or None, sha256=entry.lfs.sha256 if entry.lfs else None)
+            HubFile(path=entry["path"], bytes=entry["size"] or None, sha256=(entry.get("lfs") or {}).get("oid"))
             for entry in entries
         ]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{row.name}: the list of its files cannot be read: {error!r:.300}") from error
 
 
-def fetch(source: Source, file: HubFile, out: Path) -> None:
+def _next_page(page: Answer) -> str | None:
+    """The address of the next page of a list, on the same host."""
+    import httpx
+
+    onward = httpx.Response(200, headers={"Link": page.headers.get("Link", "")}).links.get("next", {}).get("url")
+    base = httpx.URL(page.url)
+    return str(base.join(onward)) if onward and base.join(onward).host == base.host else None
+
+
+def fetch(source: DownloadSource, file: HubFile, out: Path) -> None:
     """Make `out` a verified copy of the file; what arrived of it waits in `<out>.incomplete`.
 
     ValueError where the file does not exist, is refused, or differs from its checksum every time.
@@ -88,13 +113,13 @@ def fetch(source: Source, file: HubFile, out: Path) -> None:
     _persist(lambda: attempt(source, file, out), f"{source.row.name}: {file.path} of {source.where}")
 
 
-def _persist(attempt: Callable[[], T], what: str) -> T:
+def _persist(attempt: Callable[[], T], label: str) -> T:
     """The attempt's result, tried again with growing pauses while its errors are transient."""
     from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_after_attempt
     from tenacity import wait_random_exponential as pause
 
     def report(state: RetryCallState) -> None:
-        log.warning("%s: %s; trying again", what, state.outcome.exception() if state.outcome else "")
+        log.warning("%s: %s; trying again", label, state.outcome.exception() if state.outcome else "")
 
     tries = Retrying(
         retry=retry_if_exception_type(Transient),
@@ -106,10 +131,10 @@ def _persist(attempt: Callable[[], T], what: str) -> T:
         return tries(attempt)
     except RetryError as error:
         last = error.last_attempt.exception()
-        raise ValueError(f"{what} did not arrive after {TRIES} attempts: {last}") from last
+        raise ValueError(f"{label} did not arrive after {TRIES} attempts: {last}") from last
 
 
-def _copy(source: Source, file: HubFile, out: Path) -> None:
+def _copy(source: DownloadSource, file: HubFile, out: Path) -> None:
     """A link to the mirror's file, or a copy where the disk differs; verified first."""
     assert source.folder is not None
     original = source.folder / source.row.repository / file.path
@@ -118,106 +143,94 @@ def _copy(source: Source, file: HubFile, out: Path) -> None:
     problem = difference(original, file.bytes, file.sha256)
     if problem:
         raise ValueError(f"{source.row.name}: {original} is not the registered file: {problem}")
-    part = _incomplete(out)
-    part.unlink(missing_ok=True)
-    try:
-        os.link(original.resolve(), part)
-    except OSError:
-        shutil.copyfile(original, part)
-    part.replace(out)
+    publish_link(original.resolve(), out)
 
 
-def _transfer(source: Source, file: HubFile, out: Path) -> None:
+def _transfer(source: DownloadSource, file: HubFile, out: Path) -> None:
     """One attempt over HTTP, from where the last one stopped."""
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError
-
-    part = _incomplete(out)
-    try:
-        url, headers, size, checksum = _announced(source, file)
-        _same_origin(part, checksum)
-        start = part.stat().st_size if part.is_file() else 0
-        if size is not None and start > size:
-            part.unlink()
-            start = 0
-        _stream(url, headers, part, start, size, file.path)
-    except HfHubHTTPError as error:
-        raise _refusal(source, file.path, error) from error
-    except httpx.HTTPError as error:
-        raise Transient(f"{type(error).__name__}: {error}") from error
-    except OSError as error:
-        if error.errno is not None:  # the disk's, not the network's
-            raise
-        raise Transient(str(error)) from error
+    draft = _incomplete(out)
+    url, size, checksum = _announced(source, file)
+    _same_origin(draft, checksum)
+    start = draft.stat().st_size if draft.is_file() else 0
+    if start > size:
+        draft.unlink()
+        start = 0
+    _check_room(source, file, out, size - start)
+    with os.fdopen(open_own(draft, os.O_RDWR | os.O_CREAT), "r+b") as target:
+        target.seek(start)
+        if start < size:
+            stream(url, target, start, size)
     if checksum is None:
         log.warning("%s: no checksum is known: only its size was compared", file.path)
-    problem = difference(part, size, checksum)
+    problem = difference(draft, size, checksum)
     if problem:
-        part.unlink()
+        draft.unlink()
         raise Transient(f"what arrived is not the registered file: {problem}")
-    part.replace(out)
-    _mark(part).unlink(missing_ok=True)
+    draft.replace(out)
+    _mark(draft).unlink(missing_ok=True)
 
 
-def _announced(source: Source, file: HubFile) -> tuple[str, dict[str, str], int | None, str | None]:
-    """Address, headers, size and checksum of a file: the registry's where it has them, else what the hub announces.
+def _announced(source: DownloadSource, file: HubFile) -> tuple[str, int, str | None]:
+    """Address, size and checksum of a file: the registry's where it has them, else what the hub announces.
 
-    ValueError where both are known and differ: another file stands there now.
+    ValueError where both are known and differ, since another file stands there now, and where nobody knows the size.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import hf_hub_url
 
     row = source.row
-    url = hf_hub_url(
-        row.repository,
-        file.path,
-        repo_type=row.repo_type,
-        revision=row.revision or BRANCH,
-        endpoint=source.address,
-    )
-    facts = get_hf_file_metadata(url, endpoint=source.address, retry_on_errors=True)
-    checksum = facts.etag if facts.etag and len(facts.etag) in (40, 64) else None
-    for what, ours, theirs in (
-        ("bytes", file.bytes, facts.size),
+    revision = row.revision or BRANCH
+    url = hf_hub_url(row.repository, file.path, repo_type=row.repo_type, revision=revision, endpoint=source.endpoint)
+    facts = look(url)
+    if not 300 <= facts.status < 400:
+        check_status(facts.status, f"{row.name}: {file.path} of {source.where}")
+    announced_size, checksum = _size(facts), _checksum(facts)
+    for kind, registered, announced in (
+        ("bytes", file.bytes, announced_size),
         ("sha256", file.sha256, checksum if checksum and len(checksum) == 64 else None),
     ):
-        if ours is not None and theirs is not None and ours != theirs:
-            raise ValueError(f"{row.name}: {url} announces {what} {theirs}, the registry says {ours}: not downloaded")
-    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-    if urlparse(facts.location).netloc != urlparse(url).netloc:
-        headers.pop("authorization", None)
-    return facts.location, headers, file.bytes or facts.size, file.sha256 or checksum
-
-
-def _same_origin(part: Path, checksum: str | None) -> None:
-    """Forget what arrived of another version of the file."""
-    mark = _mark(part)
-    known = mark.read_text(encoding="utf-8") if mark.is_file() else ""
-    if known != (checksum or "unknown"):
-        part.unlink(missing_ok=True)
-        mark.write_text(checksum or "unknown", encoding="utf-8")
-
-
-def _stream(url: str, headers: dict[str, str], part: Path, start: int, size: int | None, name: str) -> None:
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import tqdm
-
-    class Progress(tqdm):
-        def __init__(self, *args: object, **options: object) -> None:
-            if not sys.stderr.isatty():
-                options["mininterval"] = LOG_SECONDS
-            super().__init__(*args, **options)
-
-    with part.open("ab") as target:
-        http_get(
-            url,
-            target,
-            resume_size=start,
-            headers=headers,
-            expected_size=size,
-            displayed_filename=name,
-            tqdm_class=Progress,
+        if registered is not None and announced is not None and registered != announced:
+            raise ValueError(
+                f"{row.name}: {without_password(url)} announces {kind} {announced}, the registry says {registered} (or "
+                "the first download did): not downloaded"
+            )
+    size = file.bytes or announced_size
+    if size is None or size > MOST_FILE_BYTES:
+        raise ValueError(
+            f"{row.name}: {without_password(url)} announces {'no size' if size is None else f'{size:,} bytes'}: not "
+            "downloaded, since it could fill the disk"
         )
+    return facts.url, size, file.sha256 or checksum
+
+
+def _size(facts: Answer) -> int | None:
+    length = "" if facts.status >= 300 else facts.headers.get("Content-Length", "")
+    announced = facts.headers.get("X-Linked-Size") or length
+    return int(announced) if announced.isascii() and announced.isdecimal() and len(announced) < 20 else None
+
+
+def _checksum(facts: Answer) -> str | None:
+    """A sha256, or git's id of a small file, from the headers of an answer."""
+    etag = (facts.headers.get("X-Linked-ETag") or facts.headers.get("ETag") or "").removeprefix("W/").strip('"')
+    is_checksum = len(etag) in (40, 64) and all(digit in "0123456789abcdef" for digit in etag)
+    return etag if is_checksum else None
+
+
+def _check_room(source: DownloadSource, file: HubFile, out: Path, size: int) -> None:
+    room = max(0, shutil.disk_usage(out.parent).free - SPARE_BYTES)
+    if size > room:
+        raise ValueError(
+            f"{source.row.name}: {file.path} needs {size / 1e9:.3f} GB, and {out.parent} has {room / 1e9:.3f} GB to "
+            f"spare ({SPARE_BYTES / 1e9:.1f} GB stay free)"
+        )
+
+
+def _same_origin(draft: Path, checksum: str | None) -> None:
+    """Forget what arrived of another version of the file."""
+    mark = _mark(draft)
+    origin = mark.read_text(encoding="utf-8") if mark.is_file() else ""
+    if origin != (checksum or "unknown"):
+        draft.unlink(missing_ok=True)
+        write_text(mark, checksum or "unknown")
 
 
 def difference(path: Path, size: int | None, checksum: str | None) -> str | None:
@@ -239,23 +252,9 @@ def difference(path: Path, size: int | None, checksum: str | None) -> str | None
     return None
 
 
-def _refusal(source: Source, what: str, error: Exception) -> Exception:
-    """Transient where waiting may help, else a ValueError that says what to do."""
-    response = getattr(error, "response", None)
-    status = response.status_code if response is not None else None
-    if status is None or status in (408, 429) or status >= 500:
-        return Transient(f"{type(error).__name__}: {error}")
-    reason = {
-        401: "access needs a token: log in with `hf auth login` or set HF_TOKEN",
-        403: "access is refused: accept the licence on the hub's page and set HF_TOKEN",
-        404: "it does not exist there",
-    }.get(status, f"the answer was HTTP {status}")
-    return ValueError(f"{source.row.name}: {what} of {source.where}: {reason}")
-
-
-def _mark(part: Path) -> Path:
+def _mark(draft: Path) -> Path:
     """Beside a partial file: the checksum of the version it belongs to."""
-    return part.with_name(part.name + ".of")
+    return draft.with_name(draft.name + ".of")
 
 
 def _incomplete(out: Path) -> Path:

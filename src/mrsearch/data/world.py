@@ -57,11 +57,11 @@ class World:
     def __init__(self, config: WorldData) -> None:
         self.config = config
         rng = random.Random(config.seed)
-        taken: set[str] = set()
+        used_names: set[str] = set()
         total = config.train_entities + config.test_entities
-        self.names = make_names(rng, PERSON, total, taken)
+        self.names = make_names(rng, PERSON, total, used_names)
         self.values = {
-            relation.target: make_names(rng, relation.target, config.values, taken) for relation in ATTRIBUTES
+            relation.target: make_names(rng, relation.target, config.values, used_names) for relation in ATTRIBUTES
         }
         self.persons: list[Person] = []
         names = iter(self.names)
@@ -113,26 +113,26 @@ class World:
 
     def follow(self, person: int, relations: list[str]) -> str:
         """The value at the end of a chain of relations that starts at `person`."""
-        here: int | None = person
+        current: int | None = person
         value = ""
         for name in relations:
-            assert here is not None, "an attribute stands only at the end of a chain"
-            fact = self.persons[here].facts[name]
-            value, here = fact.value, fact.person
+            assert current is not None, "an attribute stands only at the end of a chain"
+            fact = self.persons[current].facts[name]
+            value, current = fact.value, fact.person
         return value
 
     def _make_persons(self, rng: random.Random, count: int, names: Iterator[str]) -> list[Person]:
-        made: list[Person] = []
+        persons: list[Person] = []
         pair_rate = self.config.namesake_rate / (2 - self.config.namesake_rate)
-        while len(made) < count:
+        while len(persons) < count:
             name = next(names)
-            size = 2 if rng.random() < pair_rate and len(made) + 2 <= count else 1
+            size = 2 if rng.random() < pair_rate and len(persons) + 2 <= count else 1
             popular = size == 1 and rng.random() < self.config.popular_rate
             for occupation in rng.sample(OCCUPATIONS, size):
                 person = Person(len(self.persons), name, occupation, size > 1, popular)
                 self.persons.append(person)
-                made.append(person)
-        return made
+                persons.append(person)
+        return persons
 
     def _connect(self, rng: random.Random, persons: list[Person]) -> None:
         """Draw every fact. Links lead to persons without a namesake, so that a chain needs no occupation on its way."""
@@ -145,8 +145,8 @@ class World:
                 if relation.name == "age":
                     person.facts["age"] = Fact(rng.choice(AGES), wordings)
                 elif relation.target == PERSON:
-                    other = rng.choice([target for target in targets if target is not person])
-                    person.facts[relation.name] = Fact(other.name, wordings, other.index)
+                    linked = rng.choice([target for target in targets if target is not person])
+                    person.facts[relation.name] = Fact(linked.name, wordings, linked.index)
                 else:
                     person.facts[relation.name] = Fact(rng.choice(self.values[relation.target]), wordings)
 

@@ -3,48 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
-from tenacity import wait_random_exponential as jitter
-
+from mrsearch.agent.chat import DEFAULT_TEMPLATE
 from mrsearch.agent.ports import DeadlineError, Finish, Generation, Sampling
-from mrsearch.agent.protocol import StopRule
-from mrsearch.config.serving import Engine
-from mrsearch.policy.dialects import Answer, dialect
+from mrsearch.agent.protocol import CLOSING_TAGS, StopRule
+from mrsearch.config.chat import ChatTemplate
+from mrsearch.config.generator import Generator
+from mrsearch.policy.backends import SampledTokens, dialect
+from mrsearch.policy.connection import Connection
 
-log = logging.getLogger(__name__)
-
-LONGEST_PAUSE = 10.0
-"""Seconds between two tries, at most."""
-
-
-class _BusyError(RuntimeError):
-    """The server is away or overloaded; another try may succeed."""
-
-    def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+BYTES_PER_CONTEXT_TOKEN = 16
+"""Of an answer, at most: servers may repeat the context's token ids."""
+BYTES_PER_NEW_TOKEN = 1024
+"""Of an answer, at most: an id, a log-probability, and the token's text three times."""
+BYTES_BESIDE = 1024 * 1024
+"""Of an answer, at most, beside its tokens."""
 
 
 class HttpPolicy:
-    """Keeps at most `engine.requests` generations in flight; the others wait here, so a server is never flooded.
+    """Keeps at most `generator.requests` generations in flight; the others wait here, so a server is never flooded.
 
     The server's own stop strings save tokens; where a generation ends is decided by the `StopRule`, as everywhere. An
     answer that goes on after its end is cut there, and one that stopped too early is continued. Log-probabilities are
     the server's: those of the tempered distribution with sglang, and with vLLM where it was started by `serving`.
     """
 
-    def __init__(self, url: str, tokenizer: Any, engine: Engine, model: str = "policy") -> None:
-        """url: where the server listens; model: the name under which it serves."""
-        assert engine.kind != "torch", engine.kind
-        self.tokenizer, self.stop_rule = tokenizer, StopRule(tokenizer)
-        self._url, self._engine = url.rstrip("/"), engine
-        self._dialect = dialect(engine.kind, model)
+    def __init__(
+        self,
+        url: str,
+        tokenizer: Any,
+        generator: Generator,
+        model: str = "policy",
+        *,
+        key: str | None = None,
+        vocabulary_size: int | None = None,
+        check: Callable[[], None] | None = None,
+        closing: Sequence[str] = CLOSING_TAGS,
+        template: ChatTemplate = DEFAULT_TEMPLATE,
+    ) -> None:
+        """url: where the server listens; model: the name under which it serves; key: what it wants as bearer token.
+
+        vocabulary_size: number of token ids that the model can generate; None takes the tokenizer's. check: raises
+        where the server will not come back, so that nobody waits for it. closing: tags that end a generation.
+        template: what the chat template is told.
+        """
+        assert generator.kind != "torch", generator.kind
+        self.tokenizer, self.stop_rule = tokenizer, StopRule(tokenizer, closing, template)
+        self._url, self._generator, self._key, self._check = url, generator, key, check
+        self._dialect = dialect(generator.kind, model, generator.request_seeds, closing)
+        size = vocabulary_size or len(tokenizer)
+        self._read = functools.partial(self._dialect.read, vocabulary_size=size)
         self._ends = sorted(self.stop_rule.end_of_turn)
         self._since: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,80 +73,51 @@ class HttpPolicy:
         """Sample one turn after `context`.
 
         Raises DeadlineError when the question's time is over, and ValueError when the server refuses the request,
-        answers in another shape, or stays away longer than `patience_seconds`.
+        answers in another shape, or has not completed the turn after `patience_seconds`.
         """
         self._adopt()
+        started = self._since.setdefault(request_id, time.monotonic())
+        limit = self._generator.deadline_seconds
+        deadline = asyncio.timeout(None if limit is None else started + limit - time.monotonic())
+        try:
+            async with deadline, self._gate:
+                return await self._turn(context, sampling)
+        except TimeoutError as error:
+            assert deadline.expired(), error
+            raise DeadlineError(f"{request_id}: not answered within {limit:g} s") from error
+
+    async def _turn(self, context: Sequence[int], sampling: Sampling) -> Generation:
         token_ids: list[int] = []
         logprobs: list[float] = []
-        started = self._since.setdefault(request_id, time.monotonic())
-        limit = self._engine.deadline_seconds
-        try:
-            async with asyncio.timeout(None if limit is None else started + limit - time.monotonic()), self._gate:
-                while len(token_ids) < sampling.max_tokens:
-                    body = self._dialect.body(
-                        [*context, *token_ids], sampling, sampling.max_tokens - len(token_ids), self._ends
-                    )
-                    answer = await self._ask(body)
-                    for token, logprob in zip(answer.token_ids, answer.logprobs, strict=True):
-                        token_ids.append(token)
-                        logprobs.append(logprob)
-                        if self.stop_rule.is_end(token_ids):
-                            return Generation(token_ids, logprobs, Finish.stop)
-        except TimeoutError as error:
-            raise DeadlineError(f"{request_id}: not answered within {limit:g} s") from error
+        until = asyncio.get_running_loop().time() + self._generator.patience_seconds
+        while len(token_ids) < sampling.max_tokens:
+            answer = await self._ask([*context, *token_ids], sampling, sampling.max_tokens - len(token_ids), until)
+            for token, logprob in zip(answer.token_ids, answer.logprobs, strict=True):
+                token_ids.append(token)
+                logprobs.append(logprob)
+                if self.stop_rule.is_end(token_ids):
+                    return Generation(token_ids, logprobs, Finish.stop)
         return Generation(token_ids[: sampling.max_tokens], logprobs[: sampling.max_tokens], Finish.length)
+
+    async def _ask(self, context: list[int], sampling: Sampling, max_tokens: int, until: float) -> SampledTokens:
+        max_bytes = BYTES_BESIDE + BYTES_PER_CONTEXT_TOKEN * len(context) + BYTES_PER_NEW_TOKEN * max_tokens
+        body = self._dialect.body(context, sampling, max_tokens, self._ends)
+        return await self._connection.post(
+            self._dialect.path, body, self._read, until=until, max_bytes=max_bytes, check=self._check
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""
         if self._loop is asyncio.get_running_loop():
-            await self._client.aclose()
+            await self._connection.aclose()
         self._loop = None
 
     def _adopt(self) -> None:
         """Connections and semaphores belong to one event loop."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self._gate = loop, asyncio.Semaphore(self._engine.requests)
-            limits = httpx.Limits(max_connections=self._engine.requests)
-            self._client = httpx.AsyncClient(timeout=self._engine.timeout_seconds, limits=limits)
-
-    async def _ask(self, body: dict[str, Any]) -> Answer:
-        tries = AsyncRetrying(
-            retry=retry_if_exception_type(_BusyError),
-            stop=stop_after_delay(self._engine.patience_seconds),
-            wait=_pause,
-            reraise=True,
-        )
-        try:
-            answer: Answer = await tries(self._attempt, body)
-        except _BusyError as error:
-            raise ValueError(
-                f"the generation server did not answer within {self._engine.patience_seconds:g} s: {error}"
-            ) from error
-        return answer
-
-    async def _attempt(self, body: dict[str, Any]) -> Answer:
-        try:
-            response = await self._client.post(self._url + self._dialect.path, json=body)
-        except httpx.HTTPError as error:
-            raise _BusyError(f"{self._url}: {error!r}") from error
-        if response.status_code in (408, 429) or response.status_code >= 500:
-            after = response.headers.get("Retry-After", "")
-            raise _BusyError(f"{self._url}: HTTP {response.status_code}", float(after) if after.isdigit() else 0.0)
-        if response.status_code != 200:
-            raise ValueError(f"{self._url}: HTTP {response.status_code}: {response.text[:500]}")
-        try:
-            answer = self._dialect.read(response.json())
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f"{self._url}: an answer without token ids or log-probabilities: {error!r}") from error
-        if not answer.token_ids or len(answer.token_ids) != len(answer.logprobs):
-            raise ValueError(
-                f"{self._url}: {len(answer.token_ids)} tokens came with {len(answer.logprobs)} log-probabilities"
+            limits = self._generator
+            self._loop, self._gate = loop, asyncio.Semaphore(limits.requests)
+            self._connection = Connection(
+                self._url, self._key, limits.requests, limits.timeout_seconds, limits.patience_seconds
             )
-        return answer
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, _BusyError) else 0.0
-    return min(LONGEST_PAUSE, asked + jitter(multiplier=0.2, max=LONGEST_PAUSE)(state))

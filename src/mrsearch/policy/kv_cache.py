@@ -12,34 +12,53 @@ from transformers.cache_utils import Cache, DynamicLayer
 class ReservedLayer(DynamicLayer):
     """One layer's keys and values in a buffer reserved beforehand: appending a token copies that token only."""
 
-    def __init__(self, keys_BHSD: Tensor, values_BHSD: Tensor, length: int) -> None:
-        """Take over buffers [B, H, S, D] whose first `length` columns are filled."""
+    def __init__(self, room: int) -> None:
+        """Empty, with room for so many columns once the model shows how wide they are."""
         super().__init__()
-        self.dtype, self.device = keys_BHSD.dtype, keys_BHSD.device
-        self.length, self._keys, self._values = length, keys_BHSD, values_BHSD
-        self.keys, self.values = keys_BHSD[:, :, :length], values_BHSD[:, :, :length]
-        self.is_initialized = True
+        self.length, self._room = 0, room
+
+    @classmethod
+    def filled(cls, keys_BHSD: Tensor, values_BHSD: Tensor, length: int) -> ReservedLayer:
+        """Takes over buffers [B, H, S, D] whose first `length` columns are filled."""
+        layer = cls(keys_BHSD.shape[2])
+        layer._adopt(keys_BHSD, values_BHSD)
+        layer._show(length)
+        return layer
 
     def of(self, rows_B: Tensor) -> ReservedLayer:
         """The rows where `rows_B` is True, with the room that is left."""
         rows = rows_B.nonzero()[:, 0]
         pair = []
         for buffer in (self._keys, self._values):
-            held = buffer.new_empty(len(rows), *buffer.shape[1:])
-            torch.index_select(buffer[:, :, : self.length], 0, rows, out=held[:, :, : self.length])
-            pair.append(held)
-        return ReservedLayer(pair[0], pair[1], self.length)
+            copied = buffer.new_empty(len(rows), *buffer.shape[1:])
+            torch.index_select(buffer[:, :, : self.length], 0, rows, out=copied[:, :, : self.length])
+            pair.append(copied)
+        return ReservedLayer.filled(pair[0], pair[1], self.length)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Append [B, H, T, D]; returns everything cached so far."""
+        if not self.is_initialized:
+            self._adopt(self._reserve(key_states), self._reserve(value_states))
         end = self.length + key_states.shape[-2]
         self._keys[:, :, self.length : end] = key_states
         self._values[:, :, self.length : end] = value_states
-        self.length = end
-        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
-        return self.keys, self.values
+        return self._show(end)
+
+    def _reserve(self, states_BHTD: Tensor) -> Tensor:
+        rows, heads, _, width = states_BHTD.shape
+        return states_BHTD.new_empty(rows, heads, self._room, width)
+
+    def _adopt(self, keys_BHSD: Tensor, values_BHSD: Tensor) -> None:
+        self.dtype, self.device = keys_BHSD.dtype, keys_BHSD.device
+        self._keys, self._values, self.is_initialized = keys_BHSD, values_BHSD, True
+
+    def _show(self, length: int) -> tuple[Tensor, Tensor]:
+        self.length = length
+        keys, values = self._keys[:, :, :length], self._values[:, :, :length]
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def repack(layers: list[tuple[Tensor, Tensor]], source_B: Tensor, columns_BP: Tensor, room: int) -> Cache:
@@ -60,15 +79,15 @@ def repack(layers: list[tuple[Tensor, Tensor]], source_B: Tensor, columns_BP: Te
             buffer = old.new_empty(len(source_B), heads, filled + room, width)
             torch.gather(old if same_rows else old[source_B], 2, index, out=buffer[:, :, :filled])
             buffers.append(buffer)
-        packed.append(ReservedLayer(buffers[0], buffers[1], filled))
+        packed.append(ReservedLayer.filled(buffers[0], buffers[1], filled))
     return Cache(layers=packed)
 
 
 def take(cache: Cache, rows_B: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
     """Keys and values [B', H, S, D] of every layer: of the rows where `rows_B` is True, or of all of them."""
-    chosen = slice(None) if rows_B is None else rows_B
+    rows = slice(None) if rows_B is None else rows_B
     layers: list[Any] = cache.layers
-    return [(layer.keys[chosen], layer.values[chosen]) for layer in layers]
+    return [(layer.keys[rows], layer.values[rows]) for layer in layers]
 
 
 def keep(cache: Cache, rows_B: Tensor) -> Cache:
@@ -77,26 +96,25 @@ def keep(cache: Cache, rows_B: Tensor) -> Cache:
     return Cache(layers=[layer.of(rows_B) for layer in layers])
 
 
-def gather(parts: list[tuple[Tensor, list[tuple[Tensor, Tensor]]]], rows: int) -> list[tuple[Tensor, Tensor]]:
-    """The layers of `rows` rows from parts (row numbers, their layers), each as long as the longest; the rest is 0."""
-    if len(parts) == 1:
-        return parts[0][1]
-    whole = []
-    for layer in range(len(parts[0][1])):
-        longest = parts[-1][1][layer][0]
+def gather(pieces: list[tuple[Tensor, list[tuple[Tensor, Tensor]]]], rows: int) -> list[tuple[Tensor, Tensor]]:
+    """The layers of `rows` rows from pieces (row numbers, their layers), each as long as the longest; the rest is 0."""
+    if len(pieces) == 1:
+        return pieces[0][1]
+    gathered = []
+    for layer in range(len(pieces[0][1])):
+        longest = pieces[-1][1][layer][0]
         shape = (rows, longest.shape[1], longest.shape[2], longest.shape[3])
         pair = (longest.new_zeros(shape), longest.new_zeros(shape))
-        for numbers, layers in parts:
+        for numbers, layers in pieces:
             for target, source in zip(pair, layers[layer], strict=True):
                 target[numbers.to(target.device), :, : source.shape[2]] = source
-        whole.append(pair)
-    return whole
+        gathered.append(pair)
+    return gathered
 
 
-def empty(layers: int, rows: int, heads: int, width: int, room: int, dtype: torch.dtype, device: torch.device) -> Cache:
-    """A cache of `rows` empty rows with room for `room` tokens."""
+def empty(layers: int, room: int) -> Cache:
+    """A cache of empty rows with room for `room` tokens; rows, heads and widths are those that the model first gives.
 
-    def buffer() -> Tensor:
-        return torch.empty(rows, heads, room, width, dtype=dtype, device=device)
-
-    return Cache(layers=[ReservedLayer(buffer(), buffer(), 0) for _ in range(layers)])
+    Layers may differ in heads and widths.
+    """
+    return Cache(layers=[ReservedLayer(room) for _ in range(layers)])

@@ -43,5 +43,5 @@ def _inverse_cdf(probabilities_BV: Tensor, top_p_B: Tensor, uniform_B: Tensor) -
         probabilities_BV = probabilities_BV * (before < top_p_B[:, None])
     cumulative = probabilities_BV.double().cumsum(-1)
     target = (uniform_B.to(cumulative.device) * cumulative[:, -1])[:, None]
-    chosen = torch.searchsorted(cumulative, target, right=True).clamp(max=cumulative.shape[-1] - 1)
-    return (chosen if order is None else order.gather(-1, chosen))[:, 0]
+    tokens = torch.searchsorted(cumulative, target, right=True).clamp(max=cumulative.shape[-1] - 1)
+    return (tokens if order is None else order.gather(-1, tokens))[:, 0]

@@ -3,140 +3,207 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import logging
 import os
-import signal
+import secrets
+import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-
-from mrsearch.cluster.children import ended_with_parent
+from mrsearch.agent.chat import DEFAULT_TEMPLATE
+from mrsearch.agent.protocol import CLOSING_TAGS
+from mrsearch.cluster.children import end_child, start_child
 from mrsearch.cluster.ports import free_port
-from mrsearch.config.serving import Engine
-from mrsearch.policy.dialects import HEALTH
+from mrsearch.config.chat import ChatTemplate
+from mrsearch.config.generator import Generator
+from mrsearch.durable import create_exclusively
+from mrsearch.files import last_lines
+from mrsearch.policy.backends import HEALTH
 from mrsearch.policy.http_policy import HttpPolicy
+from mrsearch.policy.listening import listens
+from mrsearch.policy.server_command import MODEL_NAME, require_server, server_command, server_environment
 
 if TYPE_CHECKING:
     from mrsearch.policy.torch_policy import TorchPolicy
 
 log = logging.getLogger(__name__)
 
-MODEL_NAME = "policy"
-"""Name under which a server serves."""
 END_SECONDS = 20.0
 """How long a server may take to end by itself."""
-TAIL = 2000
-"""Characters of a failed server's log that the error shows."""
+POLL_SECONDS = 0.2
+"""Between two looks at a server that starts."""
+ANSWER_SECONDS = 5.0
+"""For an answer of a server that starts."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that this process started."""
+
+    url: str
+    key: str
+    """Bearer token that it wants; made for it alone."""
+    process: subprocess.Popen[bytes]
+    """Leader of the session that all its processes belong to."""
+    log_file: Path
+
+    def check(self) -> None:
+        """ValueError with the end of its log where it has ended: then its port may be anyone's."""
+        if self.process.poll() is not None:
+            raise ValueError(
+                f"the generation server ended with code {self.process.returncode}:\n{last_lines(self.log_file)}"
+            )
 
 
 @contextlib.contextmanager
 def open_policy(
-    engine: Engine, folder: Path, context_tokens: int, log_file: Path, copies: int = 1
+    generator: Generator,
+    folder: Path,
+    max_context_tokens: int,
+    log_file: Path,
+    copies: int = 1,
+    closing: Sequence[str] = CLOSING_TAGS,
+    template: ChatTemplate = DEFAULT_TEMPLATE,
 ) -> Iterator[TorchPolicy | HttpPolicy]:
     """The generator of the weights in `folder`: in this process, or a server that lives as long as the block.
 
-    context_tokens: longest sequence it must take. log_file: where a server writes. copies: of the model that a server
-    holds, each on GPUs of its own and with `requests` of its own.
+    max_context_tokens: longest sequence it must take. log_file: where a server writes. copies: of the model that a
+    server holds, each on GPUs of its own and with `requests` of its own. closing: tags that end a generation.
+    template: what the chat template is told.
     """
-    if engine.kind == "torch":
+    if generator.kind == "torch":
         import torch
 
+        from mrsearch.policy.architectures import require_length
+        from mrsearch.policy.causal_model import load_config
         from mrsearch.policy.torch_policy import TorchPolicy
 
-        yield TorchPolicy.load(folder, device="cuda" if torch.cuda.is_available() else "cpu", dtype=engine.dtype)
+        require_length(load_config(folder), max_context_tokens, str(folder))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        yield TorchPolicy.load(folder, device=device, dtype=generator.dtype, closing=closing, template=template)
         return
     from mrsearch.policy.tokenizer import load_tokenizer
 
+    require_server(generator)
     tokenizer = load_tokenizer(folder)
-    with serve(engine, folder, context_tokens, log_file, copies) as url:
-        together = engine.model_copy(update={"requests": engine.requests * copies})
-        yield HttpPolicy(url, tokenizer, together, MODEL_NAME)
+    size = max(len(tokenizer), vocabulary_size(folder))
+    with serve(generator, folder, max_context_tokens, log_file, copies) as server:
+        together = generator.model_copy(update={"requests": generator.requests * copies})
+        yield HttpPolicy(
+            server.url,
+            tokenizer,
+            together,
+            MODEL_NAME,
+            key=server.key,
+            vocabulary_size=size,
+            check=server.check,
+            closing=closing,
+            template=template,
+        )
 
 
 @contextlib.contextmanager
-def serve(engine: Engine, folder: Path, context_tokens: int, log_file: Path, copies: int = 1) -> Iterator[str]:
-    """The address of a server that answers its health check; it and all its processes end with the block.
+def serve(
+    generator: Generator, folder: Path, max_context_tokens: int, log_file: Path, copies: int = 1
+) -> Iterator[Server]:
+    """A server that this process started and that answers its health check; all its processes end with the block.
 
     ValueError with the end of its log where it dies or does not get healthy within `start_seconds`.
     """
-    port = free_port()
-    command = server_command(engine, folder, port, context_tokens, copies)
+    port, key = free_port(), secrets.token_urlsafe(32)
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    log.info("starting %s", " ".join(command))
-    with log_file.open("wb") as output:
-        server = subprocess.Popen(
+    key_file = log_file.with_suffix(".yaml") if generator.kind == "sglang" else None
+    with _key_options(key_file, key), log_file.open("wb") as output:
+        command = server_command(generator, folder, port, max_context_tokens, copies, key_file)
+        log.info("starting %s", " ".join(command))
+        process = start_child(
             command,
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env=server_environment(key),
             start_new_session=True,
-            preexec_fn=ended_with_parent(signal.SIGTERM),
         )
+        try:
+            server = Server(f"http://127.0.0.1:{port}", key, process, log_file)
+            _await_health(generator, server, port)
+            _prove_key(generator, server)
+            yield server
+        finally:
+            end_child(process, END_SECONDS, group=True)
+
+
+def vocabulary_size(folder: Path) -> int:
+    """Token ids that a model can generate, by its configuration: often more than its tokenizer knows."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0)
+
+
+@contextlib.contextmanager
+def _key_options(path: Path | None, key: str) -> Iterator[None]:
+    """Where a server takes its key from a file of options: that file, for its owner alone, as long as the block."""
+    if path is None:
+        yield
+        return
+    path.unlink(missing_ok=True)
+    with os.fdopen(create_exclusively(path, 0o600), "w") as file:
+        file.write(f"api-key: {key}\n")
     try:
-        url = f"http://127.0.0.1:{port}"
-        _await_health(engine, server, url, log_file)
-        yield url
+        yield
     finally:
-        _end(server)
+        path.unlink(missing_ok=True)
 
 
-def server_command(engine: Engine, folder: Path, port: int, context_tokens: int, copies: int = 1) -> list[str]:
-    """What starts the server, with so many copies of the model."""
-    if engine.command is not None:
-        fields = {
-            "model": str(folder),
-            "port": str(port),
-            "context": str(context_tokens),
-            "tensor_parallel": str(engine.tensor_parallel),
-            "copies": str(copies),
-        }
-        return [word.format(**fields) for word in engine.command]
-    if engine.kind == "vllm":
-        return [
-            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)),
-            *("--served-model-name", MODEL_NAME, "--host", "127.0.0.1", "--port", str(port)),
-            *("--dtype", engine.dtype, "--tensor-parallel-size", str(engine.tensor_parallel)),
-            *("--max-model-len", str(context_tokens), "--gpu-memory-utilization", str(engine.memory_fraction)),
-            *("--logprobs-mode", "processed_logprobs", "--enable-prefix-caching"),
-            *(("--data-parallel-size", str(copies)) if copies > 1 else ()),
-        ]
-    return [
-        *(sys.executable, "-m", "sglang.launch_server", "--model-path", str(folder)),
-        *("--served-model-name", MODEL_NAME, "--host", "127.0.0.1", "--port", str(port)),
-        *("--dtype", engine.dtype, "--tp-size", str(engine.tensor_parallel)),
-        *("--context-length", str(context_tokens), "--mem-fraction-static", str(engine.memory_fraction)),
-        *(("--dp-size", str(copies)) if copies > 1 else ()),
-    ]
-
-
-def _await_health(engine: Engine, server: subprocess.Popen[bytes], url: str, log_file: Path) -> None:
-    deadline = time.monotonic() + engine.start_seconds
+def _await_health(generator: Generator, server: Server, port: int) -> None:
+    """Return once one of the server's own processes listens at its port and answers; nothing is sent to another's."""
+    deadline = time.monotonic() + generator.start_seconds
     while True:
-        if server.poll() is not None:
-            raise ValueError(f"the generation server ended with code {server.returncode}:\n{_tail(log_file)}")
+        server.check()
         if time.monotonic() > deadline:
             raise ValueError(
-                f"the generation server was not healthy within engine.start_seconds ({engine.start_seconds:g}):\n"
-                f"{_tail(log_file)}"
+                f"the generation server was not healthy within generator.start_seconds ({generator.start_seconds:g}):\n"
+                f"{last_lines(server.log_file)}"
             )
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url + HEALTH[engine.kind], timeout=5.0).status_code == 200:
-                return
-        time.sleep(0.2)
+        if _accepts(port) and listens(server.process.pid, port) and _status(server.url + HEALTH[generator.kind]) == 200:
+            return
+        time.sleep(POLL_SECONDS)
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server's process group: first with a request, then by force."""
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, end)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(END_SECONDS)
+def _prove_key(generator: Generator, server: Server) -> None:
+    """The server refuses who does not know the key, and takes who does."""
+    models = server.url + "/v1/models"
+    without = _status(models)
+    if without not in (401, 403):
+        problem = f"the generation server at {server.url} answers without its key (HTTP {without})"
+        if generator.command is None:
+            raise ValueError(problem)
+        log.warning("%s: other users of this machine can use it; give generator.command VLLM_API_KEY to check", problem)
+    elif (status := _status(models, server.key)) != 200:
+        raise ValueError(f"the generation server at {server.url} does not take its key: HTTP {status}")
 
 
-def _tail(log_file: Path) -> str:
-    return log_file.read_text(encoding="utf-8", errors="replace")[-TAIL:]
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS):
+        return True
+    return False
+
+
+def _status(url: str, key: str | None = None) -> int:
+    """Status of a GET without proxy; 0 where there is no answer."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    try:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=ANSWER_SECONDS) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, http.client.HTTPException):
+        return 0

@@ -6,28 +6,25 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
+from mrsearch.agent.chat import DEFAULT_TEMPLATE
 from mrsearch.agent.ports import Finish, Generation, Sampling
+from mrsearch.agent.protocol import CLOSING_TAGS, StopRule
+from mrsearch.config.chat import ChatTemplate
 from mrsearch.policy import kv_cache
+from mrsearch.policy.architectures import require_length, require_supported
+from mrsearch.policy.causal_model import load_model
+from mrsearch.policy.masks import Masks
 from mrsearch.policy.sampling import sample, uniforms
 from mrsearch.policy.tokenizer import load_tokenizer
 
 
-class StopRule(Protocol):
-    """Where a generation ends; `agent.protocol.StopRule` is the one in use."""
-
-    candidates: frozenset[int]
-
-    def is_end(self, token_ids: Sequence[int]) -> bool: ...
-
-
 @dataclass(slots=True)
-class _Request:
+class _PendingGeneration:
     context: list[int]
     sampling: Sampling
     request_id: str
@@ -38,7 +35,7 @@ class _Request:
 
 
 @dataclass(slots=True)
-class _Row:
+class _CachedSequence:
     """What the cache holds for one request id."""
 
     index: int
@@ -54,27 +51,33 @@ class TorchPolicy:
     """
 
     def __init__(self, model: Any, tokenizer: Any, stop_rule: StopRule) -> None:
+        """ValueError for a model whose architecture is not supported."""
+        require_supported(model.config)
+        self._masks = Masks(model.config, model.dtype)
         self.model, self.tokenizer, self.stop_rule = model.eval(), tokenizer, stop_rule
         self.device = next(model.parameters()).device
         self._attached: set[str] = set()
-        self._pending: list[_Request] = []
+        self._pending: list[_PendingGeneration] = []
         self._scheduled = False
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, _CachedSequence] = {}
         self._layers: list[tuple[Tensor, Tensor]] = []
         self._candidates = torch.zeros(model.config.vocab_size, dtype=torch.bool)
         self._candidates[[token for token in stop_rule.candidates if token < model.config.vocab_size]] = True
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu", dtype: str = "float32") -> TorchPolicy:
-        """The policy of a Hugging Face folder; ValueError if it is not one."""
-        from mrsearch.agent.protocol import StopRule as TagStopRule
-
-        if not (Path(folder) / "config.json").is_file():
-            raise ValueError(f"{folder} is not a Hugging Face model folder: it holds no config.json")
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        closing: Sequence[str] = CLOSING_TAGS,
+        template: ChatTemplate = DEFAULT_TEMPLATE,
+    ) -> TorchPolicy:
+        """The policy of a Hugging Face folder; ValueError if it is not one, or not of a supported architecture."""
+        model = load_model(folder, getattr(torch, dtype))
         tokenizer = load_tokenizer(folder)
-        loader: Any = AutoModelForCausalLM
-        model = loader.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, dtype))
-        return cls(model.to(torch.device(device)), tokenizer, TagStopRule(tokenizer))
+        return cls(model.to(torch.device(device)), tokenizer, StopRule(tokenizer, closing, template))
 
     def attach(self, request_id: str) -> None:
         """A meta-episode begins: batches wait for it from now on."""
@@ -97,13 +100,15 @@ class TorchPolicy:
         self._rows, self._layers = {}, []
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
-        """Sample one turn after `context`; ValueError for an empty context or no token to generate."""
+        """Sample one turn after `context`; ValueError for an empty context, no token to generate, or a length at which
+        the model changes its positions."""
         if not context or sampling.max_tokens < 1:
             raise ValueError(
                 f"request {request_id}: context has {len(context)} tokens and max_tokens is {sampling.max_tokens}: "
                 "both must be at least 1"
             )
-        request = _Request(list(context), sampling, request_id, asyncio.get_running_loop().create_future())
+        require_length(self.model.config, len(context) + sampling.max_tokens)
+        request = _PendingGeneration(list(context), sampling, request_id, asyncio.get_running_loop().create_future())
         self._pending.append(request)
         self._schedule()
         return await request.future
@@ -133,27 +138,27 @@ class TorchPolicy:
                 request.future.set_result(Generation(request.token_ids, request.logprobs, request.finish))
 
     @torch.inference_mode()
-    def _run(self, batch: list[_Request]) -> None:
+    def _run(self, batch: list[_PendingGeneration]) -> None:
         """Feed each request's new tokens as one ragged chunk, then decode until every request ended."""
-        kept = [self._reusable(request) for request in batch]
-        chunks = [request.context[count:] for request, count in zip(batch, kept, strict=True)]
+        reused = [self._reusable(request) for request in batch]
+        chunks = [request.context[count:] for request, count in zip(batch, reused, strict=True)]
         steps = max(request.sampling.max_tokens for request in batch)
-        past, width = max(kept), max(map(len, chunks))
-        cache = self._start_cache(batch, kept, past, width + steps)
+        past, width = max(reused), max(map(len, chunks))
+        cache = self._start_cache(batch, reused, past, width + steps)
         allowed = torch.zeros(len(batch), past + width + steps, dtype=torch.bool)
         tokens = torch.zeros(len(batch), width, dtype=torch.long)
-        for b, (count, chunk) in enumerate(zip(kept, chunks, strict=True)):
+        for b, (count, chunk) in enumerate(zip(reused, chunks, strict=True)):
             allowed[b, past - count : past] = True
             allowed[b, past + width - len(chunk) : past + width] = True
             tokens[b, width - len(chunk) :] = torch.tensor(chunk)
         lengths = torch.tensor([len(request.context) for request in batch])
         positions = (lengths[:, None] - width + torch.arange(width)[None]).clamp(min=0)
-        logits = self._forward(tokens, _chunk_mask(allowed[:, : past + width], past), positions, cache)
+        logits = self._forward(tokens, allowed[:, : past + width], positions, cache)
         self._layers = self._decode(batch, logits, allowed, lengths, past + width, cache)
         self._remember(batch, allowed)
 
     def _decode(
-        self, batch: list[_Request], logits: Tensor, allowed: Tensor, lengths: Tensor, column: int, cache: Any
+        self, batch: list[_PendingGeneration], logits: Tensor, allowed: Tensor, lengths: Tensor, column: int, cache: Any
     ) -> list[tuple[Tensor, Tensor]]:
         """Decode until every request ended; returns keys and values [B, H, S, D] of all layers.
 
@@ -166,8 +171,8 @@ class TorchPolicy:
         top_p = torch.tensor([sampling.top_p for sampling in samplings], device=self.device)
         rows, parked = torch.arange(len(batch)), []
         for step in range(draws.shape[1]):
-            here = rows.to(self.device)
-            drawn, logprobs = sample(logits, temperature[here], top_p[here], draws[rows, step])
+            device_rows = rows.to(self.device)
+            drawn, logprobs = sample(logits, temperature[device_rows], top_p[device_rows], draws[rows, step])
             drawn = drawn.cpu()
             self._append([batch[row] for row in rows.tolist()], drawn, logprobs.tolist())
             running = torch.tensor([batch[row].finish is None for row in rows.tolist()])
@@ -178,13 +183,13 @@ class TorchPolicy:
                 cache = kv_cache.keep(cache, running.to(self.device))
                 rows, drawn, running = rows[running], drawn[running], running[running]
             allowed[rows, column] = running
-            mask = allowed[rows][:, None, None, : column + 1].to(self.device)
-            logits = self._forward(drawn[:, None], mask, (lengths[rows] + step)[:, None], cache)
+            seen = allowed[rows, : column + 1]
+            logits = self._forward(drawn[:, None], seen, (lengths[rows] + step)[:, None], cache)
             column += 1
         parked.append((rows, kv_cache.take(cache)))
         return kv_cache.gather(parked, len(batch))
 
-    def _append(self, batch: list[_Request], drawn: Tensor, logprobs: list[float]) -> None:
+    def _append(self, batch: list[_PendingGeneration], drawn: Tensor, logprobs: list[float]) -> None:
         candidate = self._candidates[drawn].tolist()
         for b, token in enumerate(drawn.tolist()):
             request = batch[b]
@@ -197,11 +202,11 @@ class TorchPolicy:
             elif len(request.token_ids) >= request.sampling.max_tokens:
                 request.finish = Finish.length
 
-    def _forward(self, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
-        """Logits [B, V] after the last column of `tokens` [B, T]; mask [B, 1, T, S] is True where it may look."""
+    def _forward(self, tokens: Tensor, seen: Tensor, positions: Tensor, cache: Any) -> Tensor:
+        """Logits [B, V] after the last column of `tokens` [B, T]; seen [B, S] is True in columns that hold a token."""
         output = self.model(
             input_ids=tokens.to(self.device),
-            attention_mask=mask.to(self.device),
+            attention_mask=self._masks.of(seen, tokens.shape[1], self.device),
             position_ids=positions.to(self.device),
             past_key_values=cache,
             use_cache=True,
@@ -209,7 +214,7 @@ class TorchPolicy:
         )
         return output.logits[:, -1]
 
-    def _reusable(self, request: _Request) -> int:
+    def _reusable(self, request: _PendingGeneration) -> int:
         """How many leading tokens of the context the cache holds; the last token is always fed anew."""
         row = self._rows.get(request.request_id)
         if row is None:
@@ -219,44 +224,22 @@ class TorchPolicy:
             return limit
         return next(i for i in range(limit) if row.token_ids[i] != request.context[i])
 
-    def _start_cache(self, batch: list[_Request], kept: list[int], past: int, room: int) -> Any:
-        config = self.model.config
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    def _start_cache(self, batch: list[_PendingGeneration], reused: list[int], past: int, room: int) -> Any:
         if not past:
-            return kv_cache.empty(
-                config.num_hidden_layers,
-                len(batch),
-                config.num_key_value_heads,
-                width,
-                room,
-                self.model.dtype,
-                self.device,
-            )
+            return kv_cache.empty(self.model.config.num_hidden_layers, room)
         source = torch.zeros(len(batch), dtype=torch.long)
         columns = torch.zeros(len(batch), past, dtype=torch.long)
-        for b, (request, count) in enumerate(zip(batch, kept, strict=True)):
+        for b, (request, count) in enumerate(zip(batch, reused, strict=True)):
             if count:
                 row = self._rows[request.request_id]
                 source[b] = row.index
                 columns[b, past - count :] = row.columns[:count]
         return kv_cache.repack(self._layers, source.to(self.device), columns.to(self.device), room)
 
-    def _remember(self, batch: list[_Request], allowed: Tensor) -> None:
+    def _remember(self, batch: list[_PendingGeneration], allowed: Tensor) -> None:
         filled = allowed[:, : self._layers[0][0].shape[-2]]
         self._rows = {}
         for b, request in enumerate(batch):
             columns = filled[b].nonzero()[:, 0]
-            known = (request.context + request.token_ids)[: len(columns)]
-            self._rows[request.request_id] = _Row(b, known, columns)
-
-
-def _chunk_mask(allowed_BS: Tensor, past: int) -> Tensor:
-    """Mask [B, 1, T, S] of a chunk in columns past..S-1: look at allowed columns up to one's own.
-
-    Padding columns look at themselves, since a row of a softmax may not be empty.
-    """
-    columns = torch.arange(allowed_BS.shape[1])
-    queries = columns[past:]
-    causal = columns[None] <= queries[:, None]
-    itself = columns[None] == queries[:, None]
-    return (allowed_BS[:, None] & causal[None] | itself[None])[:, None]
+            token_ids = (request.context + request.token_ids)[: len(columns)]
+            self._rows[request.request_id] = _CachedSequence(b, token_ids, columns)
