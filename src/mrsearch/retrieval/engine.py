@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from mrsearch.agent.ports import Hit, SearchEngine, SearchError
+from mrsearch.agent.ports import SearchEngine
 from mrsearch.config.study import Study
-from mrsearch.retrieval.batching import Batcher
-from mrsearch.retrieval.client import HttpEngine
-from mrsearch.retrieval.indexes import open_searcher
-from mrsearch.retrieval.passages import PassageStore
-from mrsearch.retrieval.ranking import Ranking, Searcher
+from mrsearch.retrieval.service.client import HttpEngine
 
 
 class OpenEngine(SearchEngine, Protocol):
@@ -22,33 +18,28 @@ class OpenEngine(SearchEngine, Protocol):
     async def aclose(self) -> None: ...
 
 
-class InProcessEngine:
-    """Searches an index opened in this process. Everything asked in one round of the event loop is one encoder batch
-    and one scan; the results do not depend on what was asked together."""
-
-    def __init__(self, store: PassageStore, searcher: Searcher, cache_entries: int) -> None:
-        self._store = store
-        self._batcher = Batcher(searcher, cache_entries)
-
-    async def search(self, query: str, topk: int) -> list[Hit]:
-        try:
-            (ranking,) = await self._batcher.ask([query], topk)
-        except Exception as error:
-            raise SearchError(f"search for {query!r} failed: {error}") from error
-        return hits(self._store, ranking)
-
-    def close(self) -> None:
-        """Nothing to wait for."""
-        self._batcher.close()
-
-    async def aclose(self) -> None:
-        """As `close`."""
-        self.close()
+def search_retries(engine: SearchEngine | None) -> int:
+    """Tries again of an engine's client so far; 0 for an index in this process and where nothing searches."""
+    return engine.counts.retries if isinstance(engine, HttpEngine) else 0
 
 
-def hits(store: PassageStore, ranking: Ranking) -> list[Hit]:
-    """The passages of a ranking with their scores."""
-    return [Hit(store[position], score) for position, score in zip(*ranking, strict=True)]
+def engine_of(
+    study: Study, method: str, corpus: Path, indexes: Path, endpoint: Path | None = None
+) -> OpenEngine | None:
+    """The engine that a method's agents search with; None for procedures that do not search, which need no server.
+
+    Arguments and errors as of `open_engine`.
+    """
+    return open_engine(study, corpus, indexes, endpoint) if study.methods[method].searches else None
+
+
+def described_by(study: Study, corpus: Path, indexes: Path) -> dict[str, Path]:
+    """The files that describe what the study's agents search, by name: they hold the hashes of passages and indexes."""
+    from mrsearch.retrieval.indexes import manifest
+    from mrsearch.retrieval.indexes.passages import FILE as STORE_FILE
+
+    manifests = {f"index/{name}": indexes / name / manifest.FILE for name in study.indexed()}
+    return {"corpus": corpus / STORE_FILE, **manifests}
 
 
 def open_engine(study: Study, corpus: Path, indexes: Path, endpoint: Path | None = None) -> OpenEngine:
@@ -63,10 +54,7 @@ def open_engine(study: Study, corpus: Path, indexes: Path, endpoint: Path | None
         if endpoint is None:
             raise ValueError("retrieval.service.mode is http, which needs the endpoint file of a running retriever")
         return HttpEngine(endpoint, retrieval.client)
-    store = PassageStore(corpus)
-    if retrieval.topk > len(store):
-        raise ValueError(
-            f"retrieval.topk ({retrieval.topk}) is larger than the corpus ({len(store)} passages): lower retrieval.topk"
-        )
-    searcher = open_searcher(study, retrieval.use, store, indexes)
-    return InProcessEngine(store, searcher, retrieval.service.cache_entries)
+    # A client's process has no use for what opens indexes.
+    from mrsearch.retrieval.in_process import open_in_process
+
+    return open_in_process(study, corpus, indexes)
