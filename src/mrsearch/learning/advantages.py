@@ -23,9 +23,9 @@ def leave_one_out(rewards_GN: Tensor, exists_GN: Tensor) -> Tensor:
     _check(rewards_GN, exists_GN)
     present = exists_GN.to(rewards_GN.dtype)
     rewards = rewards_GN * present
-    others = present.sum(-2, keepdim=True) - present
-    baseline = (rewards.sum(-2, keepdim=True) - rewards) / others.clamp(min=1)
-    return torch.where(exists_GN & (others > 0), rewards - baseline, torch.zeros_like(rewards))
+    count_others = present.sum(-2, keepdim=True) - present
+    baseline = (rewards.sum(-2, keepdim=True) - rewards) / count_others.clamp(min=1)
+    return torch.where(exists_GN & (count_others > 0), rewards - baseline, torch.zeros_like(rewards))
 
 
 def discounted_suffix_sum(values_GN: Tensor, gamma: float) -> Tensor:
@@ -62,9 +62,7 @@ def rloo(rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask
     return _present(leave_one_out(last_G1, any_G1).expand_as(rewards_GN), exists_GN)
 
 
-def rejection(
-    rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None
-) -> Tensor:
+def raft(rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None) -> Tensor:
     """Each member's last reward, given to all its episodes and compared with nothing; [..., G, N].
 
     With rewards of 0 and 1, what ended right is imitated and the rest left alone: rejection sampling, drawn anew in
@@ -74,7 +72,7 @@ def rejection(
     return _present(last_G1.expand_as(rewards_GN), exists_GN)
 
 
-def reinforce_pp(
+def reinforce_plus_plus(
     rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None
 ) -> Tensor:
     """Discounted returns, standardised over every existing episode of the whole batch (REINFORCE++); [..., G, N]."""
@@ -93,8 +91,8 @@ ESTIMATORS: dict[str, Estimator] = {
     "mt_grpo": mt_grpo,
     "grpo": grpo,
     "rloo": rloo,
-    "reinforce_pp": reinforce_pp,
-    "rejection": rejection,
+    "reinforce_plus_plus": reinforce_plus_plus,
+    "raft": raft,
 }
 
 

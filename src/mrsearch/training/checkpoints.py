@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,12 @@ from typing import Any
 
 import torch
 
+from mrsearch.files import atomic_folder, remove_abandoned
+from mrsearch.seal import damage, seal
+
 log = logging.getLogger(__name__)
 PREFIX = "step-"
+NAME = re.compile(rf"{PREFIX}[0-9]{{6,}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +32,26 @@ class Checkpoint:
 def save(
     run_dir: Path, next_step: int, model: Any, optimizer: torch.optim.Optimizer, counters: dict[str, Any], keep: int
 ) -> None:
-    """Write the checkpoint of `next_step` below `run_dir` (temporary folder, then rename) and drop all but `keep`."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    final = run_dir / f"{PREFIX}{next_step:06d}"
-    part = run_dir / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, part / "state.pt")
-    (part / "counters.json").write_text(json.dumps(counters))
-    if final.exists():
-        shutil.rmtree(final)
-    part.rename(final)
+    """Write the checkpoint of `next_step` below `run_dir`, whole or not at all, and drop all but `keep`."""
+    with atomic_folder(run_dir / f"{PREFIX}{next_step:06d}") as draft:
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, draft / "state.pt")
+        (draft / "counters.json").write_text(json.dumps(counters))
+        seal(draft)
     for old in _folders(run_dir)[:-keep]:
         shutil.rmtree(old)
 
 
 def latest(run_dir: Path) -> Checkpoint | None:
-    """The newest finished checkpoint, or None; leftovers of an interrupted save are removed."""
-    for part in run_dir.glob(".part-*"):
-        shutil.rmtree(part, ignore_errors=True)
-    folders = _folders(run_dir)
-    if not folders:
-        return None
-    folder = folders[-1]
-    return Checkpoint(int(folder.name.removeprefix(PREFIX)), json.loads((folder / "counters.json").read_text()), folder)
+    """The newest whole checkpoint, or None; newer ones that a crash of the machine or a full disk damaged are named in
+    a warning and removed, and so are leftovers of an interrupted save."""
+    remove_abandoned(run_dir, f"{PREFIX}*")
+    for folder in reversed(_folders(run_dir)):
+        if (reason := damage(folder)) is None:
+            counters = json.loads((folder / "counters.json").read_text())
+            return Checkpoint(int(folder.name.removeprefix(PREFIX)), counters, folder)
+        log.warning("%s: the checkpoint is damaged and is removed; an older one is used, or none", reason)
+        shutil.rmtree(folder)
+    return None
 
 
 def restore(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -63,4 +63,4 @@ def restore(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer
 
 
 def _folders(run_dir: Path) -> list[Path]:
-    return sorted(folder for folder in run_dir.glob(f"{PREFIX}*") if folder.is_dir())
+    return sorted(folder for folder in run_dir.glob(f"{PREFIX}*") if folder.is_dir() and NAME.fullmatch(folder.name))

@@ -10,6 +10,6 @@ from mrsearch.files import atomic_folder
 
 def export_model(model: Any, tokenizer: Any, out: Path) -> None:
     """Save weights (safetensors), config and tokenizer as an ordinary Hugging Face folder, atomically."""
-    with atomic_folder(out) as part:
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
+    with atomic_folder(out) as draft:
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)

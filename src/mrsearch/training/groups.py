@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mrsearch.agent.records import MetaEpisode, read_records, write_records
+from mrsearch.config.layout import GROUPS_FILE
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
 GROUPS = 2
 """Groups of a step."""
 CANDIDATES = 16
 """Groups of a step, about, that are sent to whoever keeps them, where rollouts happen in other processes."""
-FILE = "groups.jsonl.gz"
-"""Beside the exported model."""
-PARTS = "groups"
+FOLDER = "groups"
 
 
 def is_kept(step: int) -> bool:
@@ -24,15 +27,15 @@ def is_kept(step: int) -> bool:
     return step & (step - 1) == 0
 
 
-def is_candidate(step: int, question_id: str, questions_per_step: int) -> bool:
+def is_candidate(step: int, question_id: str, train_batch_size: int) -> bool:
     """Whether a question's group may be kept: decided from its name alone, so that all processes decide alike."""
-    return is_kept(step) and _draw(step, question_id) * questions_per_step < CANDIDATES
+    return is_kept(step) and _draw(step, question_id) * train_batch_size < CANDIDATES
 
 
-def chosen(step: int, candidates: Mapping[str, Sequence[MetaEpisode]], group_size: int) -> list[str]:
+def choose(step: int, candidates: Mapping[str, Sequence[MetaEpisode]], group_size: int) -> list[str]:
     """Names of the groups to keep: of those that are whole, the same ones whatever the order they came in."""
-    whole = [name for name, metas in candidates.items() if len(metas) == group_size]
-    return sorted(whole, key=lambda name: _draw(step, candidates[name][0].question.id))[:GROUPS]
+    complete = [name for name, metas in candidates.items() if len(metas) == group_size]
+    return sorted(complete, key=lambda name: _draw(step, candidates[name][0].question.id))[:GROUPS]
 
 
 def keep(
@@ -49,25 +52,34 @@ def keep(
     Without advantages, as where a critic gives one to each token, that tag is left out.
     """
     count, size, _ = rewards_QGN.shape
-    kept = metas[: min(count, GROUPS) * size]
-    for m, meta in enumerate(kept):
+    recorded = metas[: min(count, GROUPS) * size]
+    for m, meta in enumerate(recorded):
         group, member = divmod(m, size)
         meta.tags = {**meta.tags, "step": step, "member": member}
         for name, values_QGN in (("rewards", rewards_QGN), ("advantages", advantages_QGN)):
             if values_QGN is not None:
                 meta.tags[name] = _ragged(values_QGN[group], exists_QGN[group])
-    write_records(run_dir / PARTS / f"step{step:06d}.jsonl.gz", kept)
+    write_records(run_dir / FOLDER / f"step{step:06d}.jsonl.gz", recorded)
 
 
-def publish(run_dir: Path, out: Path) -> None:
-    """Write all groups that were kept in `run_dir` to `out`, step after step."""
-    write_records(out, (record for part in sorted((run_dir / PARTS).glob("*.gz")) for record in read_records(part)))
+def publish(run_dir: Path, model: Path) -> None:
+    """Write all groups that were kept in `run_dir` beside the exported model, step after step. They are for readers
+    alone: of a damaged step a warning tells, and it is left out."""
+    write_records(model.with_name(GROUPS_FILE), _recorded(run_dir))
+
+
+def _recorded(run_dir: Path) -> Iterator[MetaEpisode]:
+    for file in sorted((run_dir / FOLDER).glob("*.gz")):
+        try:
+            yield from list(read_records(file))
+        except ValueError as error:
+            log.warning("%s: the groups of this step are left out", error)
 
 
 def _ragged(values_GN: Tensor, exists_GN: Tensor) -> list[list[float]]:
     """The numbers of episodes that took place, to 6 digits."""
     rows = zip(values_GN.tolist(), exists_GN.tolist(), strict=True)
-    return [[round(value, 6) for value, there in zip(*row, strict=True) if there] for row in rows]
+    return [[round(value, 6) for value, exists in zip(*row, strict=True) if exists] for row in rows]
 
 
 def _draw(step: int, question_id: str) -> float:

@@ -1,139 +1,144 @@
-"""From a study's method to the trainer that trains it."""
+"""From one training to the trainer that runs it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrsearch.config import Study
-from mrsearch.config.methods import WITHOUT_SEARCH
-from mrsearch.training.inputs import DEMONSTRATIONS, Inputs
+from mrsearch.training.ending import told_of_its_end
+from mrsearch.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from mrsearch.agent.ports import SearchEngine
-    from mrsearch.training.steplog import StepLog
+    from mrsearch.config import Study
+    from mrsearch.training.log import TrainingLog
 
-log = logging.getLogger(__name__)
 
+def train_method(run: TrainingRun) -> None:
+    """Train, and write the model, its training log and its run record."""
+    from mrsearch.training.log import TrainingLog
 
-def train_method(
-    study: Study,
-    model: str,
-    method: str,
-    seed: int,
-    *,
-    start: Path,
-    questions: Path,
-    corpus: Path,
-    indexes: Path,
-    endpoint: Path | None,
-    out: Path,
-    log_file: Path,
-    run: Path,
-    run_dir: Path,
-) -> None:
-    """Train `method` and write its model folder `out`, its training log and its run file.
+    steps = TrainingLog(run.folder, run.title, run.steps)
+    if run.stage == "train" and run.study.training.backend == "verl":
+        from mrsearch.training.verl.rl.train import train_with_verl
 
-    Checkpoints and the tracker's files lie in `run_dir`, which no rule declares, so an interrupted training continues.
-    """
-    from mrsearch.runlog import write_run
-    from mrsearch.training.steplog import StepLog
-
-    extra: dict[str, Any]
-    steps = StepLog(run_dir, f"{model}/{method}/seed{seed}", study.training_steps(method))
-    inputs = Inputs(start, questions, corpus, indexes, endpoint)
-    stage = study.training_stage(method)
-    if stage == "train" and study.training.backend == "verl":
-        from mrsearch.training.verl.train import train_with_verl
-
-        if not train_with_verl(study, model, method, seed, inputs, out, run_dir):
+        if not train_with_verl(run):
             return
-    elif stage == "fine_tuning":
-        _fine_tune(study, model, method, seed, inputs, out, steps, run_dir)
     else:
-        _train_here(study, model, method, seed, inputs, out, steps, run_dir)
-    steps.publish(log_file)
-    read = {"start": start, "questions": questions}
-    extra = {"model": model, "method": method, "seconds": sum(row["seconds"] for row in steps.rows())}
-    if stage == "fine_tuning":
-        demonstrations: dict[str, Any] = json.loads((run_dir / DEMONSTRATIONS).read_text(encoding="utf-8"))
+        with told_of_its_end(run.title, lambda: _finished_steps(run)):
+            _fine_tune(run, steps) if run.stage == "sft" else _train_here(run, steps)
+    steps.publish(run.out.log)
+    _write_record(run, steps)
+
+
+def verl_config(study: Study, model: str, method: str, seed: int) -> str:
+    """verl's whole configuration of a training as YAML, which trains nothing; ValueError where the study names no such
+    model, or no such training with verl."""
+    from mrsearch.training.verl.compose import as_yaml
+    from mrsearch.training.verl.rl import recipe as rl_recipe
+    from mrsearch.training.verl.sft import recipe as sft_recipe
+
+    settings = study.methods.get(method)
+    stage = study.training_stage(method) if settings and settings.train else None
+    if settings and (stage in (None, "warm_start") or (stage == "sft" and not study.trained_by_verl(method))):
+        raise ValueError(
+            f"methods.{method} is not trained by verl: it has neither a policy training nor a fine-tuning with "
+            "sft.backend: verl"
+        )
+    run = TrainingRun.planned(study, model, method, seed)
+    if stage == "sft":
+        return as_yaml(sft_recipe.compose(sft_recipe.settings(run)))
+    return as_yaml(rl_recipe.compose(rl_recipe.settings(run)))
+
+
+def _finished_steps(run: TrainingRun) -> int | None:
+    """Steps that the newest checkpoint has behind it; None where there is none."""
+    if run.stage == "sft" and run.study.sft.backend == "verl":
+        from mrsearch.training.verl.run_files import RunFiles
+
+        return RunFiles(run.folder).last()
+    from mrsearch.training import checkpoints
+
+    checkpoint = checkpoints.latest(run.folder)
+    return None if checkpoint is None else checkpoint.next_step
+
+
+def _write_record(run: TrainingRun, steps: TrainingLog) -> None:
+    from mrsearch.retrieval.engine import described_by
+    from mrsearch.runlog import write_run
+
+    extra: dict[str, Any] = {"model": run.model, "method": run.method}
+    extra["seconds"] = sum(row["seconds"] for row in steps.rows())
+    if run.stage == "sft":
+        demonstrations: dict[str, Any] = json.loads(run.demonstration_counts.read_text(encoding="utf-8"))
         extra["seconds"] += demonstrations.pop("seconds")
         extra["demonstrations"] = demonstrations
-    write_run(run, study=study, stage="train", inputs=read, seeds=[seed], extra=extra)
+    inputs = {"start": run.inputs.start, "questions": run.inputs.questions}
+    if run.stage == "warm_start" or run.study.methods[run.method].searches:
+        inputs |= described_by(run.study, run.inputs.corpus, run.inputs.indexes)
+    outputs = {"model": run.out.model}
+    write_run(
+        run.out.record, study=run.study, stage="train", inputs=inputs, outputs=outputs, seeds=[run.seed], extra=extra
+    )
 
 
-def _fine_tune(
-    study: Study, model: str, method: str, seed: int, inputs: Inputs, out: Path, steps: StepLog, run_dir: Path
-) -> None:
+def _fine_tune(run: TrainingRun, steps: TrainingLog) -> None:
     """Make what is imitated, then train on it: in this process, or in verl's."""
     import torch
 
-    from mrsearch.tracking import Tracker
-    from mrsearch.training.demonstrations import Demonstrations
+    from mrsearch.training.sft.demonstrations import Demonstrations
 
-    torch.set_num_threads(study.resources.fine_tuning.threads)
-    with _engine_of(study, method, inputs) as engine:
-        traces = Demonstrations(study, model, method, seed, inputs, engine, run_dir).make()
-    if study.fine_tuning.backend == "verl":
-        from mrsearch.training.verl.sft import fine_tune_with_verl
+    torch.set_num_threads(run.study.resources.sft.threads)
+    with _engine_of(run) as engine:
+        demonstrations = Demonstrations(run, engine).make()
+    if run.study.sft.backend == "verl":
+        from mrsearch.training.verl.sft.train import fine_tune_with_verl
 
-        return fine_tune_with_verl(study, model, method, seed, inputs.start, traces, out, run_dir)
-    from mrsearch.training.fine_tuning import fine_tune
+        return fine_tune_with_verl(run, demonstrations)
+    from mrsearch.training.sft.loop import fine_tune
 
-    config = study.model_dump(mode="json")
-    with _flushed_denormals(), Tracker.start(study.name, model, method, seed, config, run_dir) as tracker:
+    with _flushed_denormals(), run.tracker() as tracker:
         steps.listener = lambda row: tracker.log(row["step"], row)
-        fine_tune(study, seed, inputs.start, traces, out, steps, run_dir)
-        tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
+        fine_tune(run, demonstrations, steps)
+        tracker.reference(run.reference, "model", [run.out.model])
 
 
-def _engine_of(study: Study, method: str, inputs: Inputs) -> contextlib.AbstractContextManager[SearchEngine | None]:
-    """The engine that a method searches with; None for procedures that do not search."""
-    if study.methods[method].procedure in WITHOUT_SEARCH:
-        return contextlib.nullcontext()
-    from mrsearch.retrieval.engine import open_engine
+def _engine_of(run: TrainingRun) -> contextlib.AbstractContextManager[SearchEngine | None]:
+    """The engine that the training searches with; None for procedures that do not search."""
+    from mrsearch.retrieval.engine import engine_of, open_engine
 
-    return contextlib.closing(open_engine(study, inputs.corpus, inputs.indexes, inputs.endpoint))
+    files = run.inputs.corpus, run.inputs.indexes, run.inputs.endpoint
+    # The warm start's script searches, whatever its method does.
+    scripted = run.stage == "warm_start"
+    engine = open_engine(run.study, *files) if scripted else engine_of(run.study, run.method, *files)
+    return contextlib.nullcontext() if engine is None else contextlib.closing(engine)
 
 
-def _train_here(
-    study: Study, model: str, method: str, seed: int, inputs: Inputs, out: Path, steps: StepLog, run_dir: Path
-) -> None:
+def _train_here(run: TrainingRun, steps: TrainingLog) -> None:
     """The warm start and the local trainer, in this process."""
     import torch
 
-    from mrsearch.retrieval.engine import open_engine
-    from mrsearch.tracking import Tracker
-
-    stage = study.training_stage(method)
-    torch.set_num_threads(getattr(study.resources, stage).threads)
-    config = study.model_dump(mode="json")
-    with (
-        _flushed_denormals(),
-        Tracker.start(study.name, model, method, seed, config, run_dir) as tracker,
-        contextlib.closing(open_engine(study, inputs.corpus, inputs.indexes, inputs.endpoint)) as engine,
-    ):
+    torch.set_num_threads(getattr(run.study.resources, run.stage).threads)
+    with _flushed_denormals(), run.tracker() as tracker, _engine_of(run) as engine:
         steps.listener = lambda row: tracker.log(row["step"], row)
-        if stage == "warm_start":
-            from mrsearch.training.warm_start import warm_start
+        if run.stage == "warm_start":
+            from mrsearch.training.sft.warm_start import warm_start
 
-            warm_start(study, seed, start=inputs.start, engine=engine, out=out, steps=steps, run_dir=run_dir)
+            assert engine is not None
+            warm_start(run, engine, steps)
         else:
-            from mrsearch.agent.questions import read_questions
-            from mrsearch.training.local import LocalTrainer
+            from mrsearch.training.rl.trainer import LocalTrainer
             from mrsearch.training.samples import COLUMNS, sample_rows
 
-            questions = read_questions(inputs.questions)
-            trainer = LocalTrainer(study, method, seed, questions, engine, inputs.start, steps, run_dir)
+            protocol = run.study.protocol
+            trainer = LocalTrainer(run, engine, steps)
             trainer.show = lambda step, metas: tracker.table(
-                step, "samples", COLUMNS, sample_rows(step, metas, study.protocol)
+                step, "samples", COLUMNS, sample_rows(step, metas, protocol)
             )
-            trainer.train(out)
-        tracker.reference(f"{model}-{method}-seed{seed}", "model", [out])
+            trainer.train()
+        tracker.reference(run.reference, "model", [run.out.model])
 
 
 @contextlib.contextmanager

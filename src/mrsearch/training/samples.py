@@ -21,7 +21,7 @@ def sample_rows(step: int, metas: Sequence[MetaEpisode], protocol: Protocol) -> 
         golds = " | ".join(meta.question.golden_answers)
         scores = rewards(meta, protocol.scoring)
         for index, (episode, score) in enumerate(zip(meta.episodes, scores, strict=True), 1):
-            text = "\n".join(part for turn in episode.turns for part in (turn.text, turn.observation) if part)
+            text = "\n".join(text_ for turn in episode.turns for text_ in (turn.text, turn.observation) if text_)
             row = [step, number, meta.question.question, golds, index, text, episode.answer or "", score]
             rows.append([*row, episode.stop.value])
     return rows

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class Scored(NamedTuple):
+class TokenScores(NamedTuple):
     """Log-probability and entropy of each of K chosen tokens."""
 
     logprobs_K: Tensor
@@ -25,17 +25,42 @@ def pad(rows: Sequence[Sequence[float]], dtype: torch.dtype, value: float = 0) -
     return out
 
 
-def score_tokens(model: Any, token_ids_BT: Tensor, chosen_BT: Tensor, temperature: float = 1.0) -> Scored:
+def score_tokens(model: Any, token_ids_BT: Tensor, chosen_BT: Tensor, temperature: float = 1.0) -> TokenScores:
     """Log-probabilities [K] of the tokens that `chosen_BT` marks, in row order, given all tokens before them.
 
     Rows are padded on the right, which causal attention never looks at. The first token of a row has no predecessor
-    and may not be chosen. Only the chosen positions pass through the output layer.
+    and may not be chosen. Only the chosen positions pass through the output layer, and through what the model does with
+    its logits beyond that (scaling, soft limits).
     """
     assert not bool(chosen_BT[:, 0].any()), "the first token of a sequence has no context to be predicted from"
-    hidden = model.get_decoder()(input_ids=token_ids_BT[:, :-1], use_cache=False).last_hidden_state
-    logits_KV = model.get_output_embeddings()(hidden[chosen_BT[:, 1:]]).float() / temperature
+    logits_KV = _chosen_logits(model, token_ids_BT[:, :-1], chosen_BT[:, 1:]).float() / temperature
     distribution = torch.log_softmax(logits_KV, -1)
     logprobs = distribution.gather(-1, token_ids_BT[:, 1:][chosen_BT[:, 1:]][:, None])[:, 0]
     with torch.no_grad():
         entropy = -(distribution.exp() * distribution).sum(-1)
-    return Scored(logprobs, entropy)
+    return TokenScores(logprobs, entropy)
+
+
+def _chosen_logits(model: Any, token_ids_BT: Tensor, chosen_BT: Tensor) -> Tensor:
+    """The model's own logits [K, V] after the chosen positions.
+
+    The model runs as it is; its output layer is handed the hidden states of the chosen positions instead of its own.
+    """
+    hidden: list[Tensor] = []
+
+    def keep(_: Any, __: Any, output: Any) -> None:
+        hidden.append(output.last_hidden_state)
+
+    def choose(_: Any, __: Any) -> tuple[Tensor]:
+        return (hidden[0][chosen_BT],)
+
+    hooks = [
+        model.get_decoder().register_forward_hook(keep),
+        model.get_output_embeddings().register_forward_pre_hook(choose),
+    ]
+    try:
+        logits: Tensor = model(input_ids=token_ids_BT, use_cache=False, logits_to_keep=1).logits
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return logits

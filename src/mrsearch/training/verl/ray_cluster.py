@@ -10,27 +10,35 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrsearch.cluster.children import ended_with_parent
+from mrsearch.cluster.addresses import NETWORK, own_address
+from mrsearch.cluster.children import end_child, start_child
+from mrsearch.cluster.environments import tools_first
 from mrsearch.cluster.ports import free_ports
-from mrsearch.cluster.stopping import ATTEMPT, RANK, WORLD
+from mrsearch.cluster.stopping import ATTEMPT, RANK, SCRATCH, WORLD
+from mrsearch.durable import create_exclusively
 from mrsearch.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 START_SECONDS = 300.0
 """How long nodes wait for each other."""
+HEAD_STARTS = 3
+"""How often Ray's head is started."""
+UP = "ray_current_cluster"
+"""What Ray writes into its folder once its head is up."""
 END_SECONDS = 30.0
 """How long Ray may take to end by itself."""
 POLL_SECONDS = 0.5
+PREFIX = "mrs-"
+"""Begins the names of Ray's folders."""
 ALL = ""
 """All addresses of this machine."""
 PORTS = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--metrics-export-port")
@@ -71,22 +79,26 @@ class Node:
 
 
 @contextlib.contextmanager
-def ray_cluster(node: Node, environment: Mapping[str, str]) -> Iterator[str | None]:
+def ray_cluster(
+    node: Node, environment: Mapping[str, str], meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[str | None]:
     """Start this node's part of Ray; the head yields the cluster's address once every node is there.
 
     On other nodes the block gets None, and the context ends with the head's. `environment` is set before Ray starts,
-    because its workers inherit the environment of their own node. RuntimeError where nodes do not find each other;
+    because its workers inherit the environment of their own node. `meanwhile` is what the head does until Ray is up.
+    RuntimeError where nodes do not find each other;
     ValueError where Ray cannot start from the environment's folder.
     """
     if " " in sys.prefix:
         raise ValueError(
             f"the training environment ({sys.prefix}) lies in a folder whose name has a space, where Ray cannot start "
-            "its workers: install it elsewhere and name it in paths.train_environment"
+            "its workers: install it elsewhere and name it in paths.gpu_environment, or without GPUs in "
+            "paths.train_environment"
         )
     os.environ |= environment
     os.environ.pop("ROCR_VISIBLE_DEVICES", None)  # verl refuses it beside CUDA_VISIBLE_DEVICES
     if node.rank == 0:
-        with _head(node) as address:
+        with _head(node, meanwhile) as address:
             yield address
         return
     yield None
@@ -94,32 +106,53 @@ def ray_cluster(node: Node, environment: Mapping[str, str]) -> Iterator[str | No
 
 
 @contextlib.contextmanager
-def _head(node: Node) -> Iterator[str]:
+def _head(node: Node, meanwhile: Callable[[], None]) -> Iterator[str]:
     node.folder.mkdir(parents=True, exist_ok=True)
     _use_token(_token(node))
-    host = _address()
-    port, client_port, *others = free_ports(2 + len(PORTS), ALL)
-    scratch = _scratch(node)
-    command = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", f"--temp-dir={scratch}"]
-    process = _start(node, host, others, [*command, "--include-dashboard=false"])
+    process, address, scratch = _started_head(node, _address(), meanwhile)
     try:
-        _await_port(process, host, port)
-        write_json(node.meeting, {"address": f"{host}:{port}"})
-        _await_nodes(process, f"{host}:{port}", node.world)
-        yield f"{host}:{port}"
+        write_json(node.meeting, {"address": address, "scratch": str(scratch), "host": socket.gethostname()})
+        _await_nodes(process, address, node.world)
+        yield address
     finally:
         write_json(node.meeting, {"address": None})
-        _end(process)
+        end_child(process, END_SECONDS)
         _remove_scratch(node)
         for file in (_token(node), *([node.meeting] if node.world == 1 else [])):
             file.unlink(missing_ok=True)
+
+
+def _started_head(node: Node, host: str, meanwhile: Callable[[], None]) -> tuple[subprocess.Popen[bytes], str, Path]:
+    """Ray's head once it is up, its address, the folder of its sockets. Ray gives up after half a minute, which a busy
+    machine may take; then it is started anew. RuntimeError where it does not get up."""
+    deadline = time.monotonic() + START_SECONDS
+    for start in range(1, HEAD_STARTS + 1):
+        port, client_port, *worker_ports = free_ports(2 + len(PORTS), ALL)
+        scratch = _scratch(node)
+        command = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", f"--temp-dir={scratch}"]
+        process = _start(node, host, worker_ports, [*command, "--include-dashboard=false"])
+        try:
+            if start == 1:
+                meanwhile()
+            while process.poll() is None and time.monotonic() < deadline:
+                if (scratch / UP).exists():
+                    return process, f"{host}:{port}", scratch
+                time.sleep(0.1)
+        except BaseException:
+            end_child(process, END_SECONDS)
+            raise
+        if process.poll() is None:
+            end_child(process, END_SECONDS)
+            raise RuntimeError(f"Ray's head was not up within {START_SECONDS:g} s: its output stands above in this log")
+        log.warning("Ray's head ended with status %d before it was up, start %d", process.returncode, start)
+    raise RuntimeError(f"Ray's head ended with status {process.returncode}: its output stands above in this log")
 
 
 def _scratch(node: Node) -> Path:
     """A new folder for Ray's sockets and logs, and a note of it; that of an attempt that was killed here goes."""
     _remove_scratch(node)
     # Sockets lie in it, whose paths may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="mrs-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=os.environ.get(SCRATCH, "/tmp")))
     write_json(node.scratch, {"folder": str(folder)})
     return folder
 
@@ -127,7 +160,9 @@ def _scratch(node: Node) -> Path:
 def _remove_scratch(node: Node) -> None:
     noted = read_json(node.scratch)
     if noted is not None:
-        shutil.rmtree(noted["folder"], ignore_errors=True)
+        folder = Path(noted["folder"])
+        if folder.name.startswith(PREFIX):  # whatever the note says, nothing else is removed
+            shutil.rmtree(folder, ignore_errors=True)
         node.scratch.unlink()
 
 
@@ -141,13 +176,19 @@ def _work(node: Node) -> None:
     address = meeting["address"]
     if address is None:
         return
+    apart = meeting["host"] != socket.gethostname()
+    if apart:  # Ray makes the head's folder on every node
+        _remove_scratch(node)
+        write_json(node.scratch, {"folder": meeting["scratch"]})
     _use_token(_token(node))
     process = _start(node, _address(), free_ports(len(PORTS), ALL), [f"--address={address}"])
     try:
         while process.poll() is None and (read_json(node.meeting) or {}).get("address"):
             time.sleep(POLL_SECONDS)
     finally:
-        _end(process)
+        end_child(process, END_SECONDS)
+        if apart:
+            _remove_scratch(node)
 
 
 def _start(node: Node, host: str, free: Sequence[int], arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -159,16 +200,7 @@ def _start(node: Node, host: str, free: Sequence[int], arguments: Sequence[str])
         *(*store, *ports, *arguments),
     ]
     log.info("starting %s", " ".join(command))
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=ended_with_parent(signal.SIGTERM))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        process.send_signal(end)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_SECONDS)
+    return start_child(command, stdin=subprocess.DEVNULL, env=tools_first(os.environ, sys.executable))
 
 
 def _token(node: Node) -> Path:
@@ -178,24 +210,9 @@ def _token(node: Node) -> Path:
 def _use_token(path: Path) -> None:
     """Who does not know the secret cannot run code in the cluster; only its owner can read the file."""
     if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(create_exclusively(path, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
-
-
-def _await_port(process: subprocess.Popen[bytes], host: str, port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        if process.poll() is not None:
-            raise RuntimeError(
-                f"Ray's head ended with status {process.returncode}: its output stands above in this log"
-            )
-        with contextlib.suppress(OSError):
-            socket.create_connection((host, port), 2.0).close()
-            return
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"Ray's head did not open port {port} within {START_SECONDS:g} s")
-        time.sleep(0.1)
 
 
 def _await_nodes(process: subprocess.Popen[bytes], address: str, world: int) -> None:
@@ -213,7 +230,10 @@ def _await_nodes(process: subprocess.Popen[bytes], address: str, world: int) -> 
 
 
 def _address() -> str:
-    """The address that other nodes reach this one by; a host's own name may stand for its loopback."""
+    """The address that other nodes reach this one by: in the site's network, else the one that Ray would take; a host's
+    own name may stand for its loopback."""
+    if network := os.environ.get(NETWORK):
+        return own_address(network)
     from ray.util import get_node_ip_address
 
     return str(get_node_ip_address())

@@ -40,21 +40,21 @@ class TransformersServer:
             top_p=float(sampling_params["top_p"]),
             seed=int(sampling_params["seed"]),
         )
-        made = await self._policy.generate(list(prompt_ids), sampling, request_id)
+        generation = await self._policy.generate(list(prompt_ids), sampling, request_id)
         return TokenOutput(
-            token_ids=made.token_ids,
-            log_probs=made.logprobs,
+            token_ids=generation.token_ids,
+            log_probs=generation.logprobs,
             stop_reason="completed",
             extra_fields={"global_steps": self._version},
         )
 
-    async def load_weights(self, named: list[tuple[str, torch.Tensor]], version: int | None) -> None:
+    async def load_weights(self, weights: list[tuple[str, torch.Tensor]], version: int | None) -> None:
         """New weights; a name that the model does not have is an error."""
         state = self._policy.model.state_dict()
-        unknown = [name for name, _ in named if name not in state]
+        unknown = [name for name, _ in weights if name not in state]
         assert not unknown, f"the model has no weights {unknown[:3]}"
         with torch.no_grad():
-            for name, tensor in named:
+            for name, tensor in weights:
                 state[name].copy_(tensor)
         self._policy.forget()
         self._version = version
@@ -72,11 +72,11 @@ class TransformersServer:
     async def clear_kv_cache(self) -> None:
         self._policy.forget()
 
-    async def _nothing(self, *_: Any, **__: Any) -> None:
+    async def _no_operation(self, *_: Any, **__: Any) -> None:
         """What only servers with a device have to do."""
 
-    abort_all_requests = resume_generation = release_kv_cache = resume_kv_cache = _nothing
-    start_profile = stop_profile = _nothing
+    abort_all_requests = resume_generation = release_kv_cache = resume_kv_cache = _no_operation
+    start_profile = stop_profile = _no_operation
 
 
 class TransformersReplica(RolloutReplica):
@@ -115,9 +115,9 @@ class TransformersAdapter(BaseRollout):
     ) -> None:
         """Every rank reads all weights, because reading them is a collective operation; one passes them on."""
         assert wire_format == "named_tensors", wire_format
-        named = [(name, tensor.detach().to("cpu", torch.float32).clone()) for name, tensor in weights]
+        copies = [(name, tensor.detach().to("cpu", torch.float32).clone()) for name, tensor in weights]
         if self._leads:
-            await self._server().load_weights.remote(named, global_steps)
+            await self._server().load_weights.remote(copies, global_steps)
 
     def _server(self) -> Any:
         return ray.get_actor(_name(self._replica))

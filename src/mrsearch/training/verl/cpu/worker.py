@@ -15,8 +15,8 @@ import torch.distributed as dist
 
 def start_process_group() -> None:
     """gloo, where this process was given a rank and has no group yet."""
-    given = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
-    if given and not dist.is_initialized():
+    has_rank = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+    if has_rank and not dist.is_initialized():
         dist.init_process_group(
             "gloo",
             rank=int(os.environ["RANK"]),
@@ -49,8 +49,8 @@ def register_engines() -> None:
         "value_model": transformer_impl.FSDPEngineWithValueHead,
     }
     for kind, base in kinds.items():
-        known = EngineRegistry._engines.get(kind, {}).get("fsdp2", {})
-        if "cpu" not in known:
+        engines = EngineRegistry._engines.get(kind, {}).get("fsdp2", {})
+        if "cpu" not in engines:
             EngineRegistry.register(model_type=kind, backend="fsdp2", device="cpu")(for_cpu(base))
 
 
@@ -59,7 +59,14 @@ def load_critic(local_path: str, torch_dtype: Any, model_config: Any, **_: Any) 
     from transformers import AutoModelForTokenClassification
 
     loader: Any = AutoModelForTokenClassification
-    return loader.from_pretrained(local_path, dtype=torch_dtype, config=model_config, attn_implementation="sdpa")
+    return loader.from_pretrained(
+        local_path,
+        dtype=torch_dtype,
+        config=model_config,
+        attn_implementation="sdpa",
+        local_files_only=True,
+        trust_remote_code=False,
+    )
 
 
 start_process_group()

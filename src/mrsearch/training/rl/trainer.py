@@ -1,0 +1,121 @@
+"""The embedded trainer: rollouts and updates in one process, plain torch."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from mrsearch.agent.ports import SearchEngine
+from mrsearch.agent.questions import read_questions
+from mrsearch.agent.records import MetaEpisode, Question
+from mrsearch.agent.renderer import Renderer
+from mrsearch.agent.spec import AgentSpec
+from mrsearch.agent.tally import MetaEpisodeCounts, Tally
+from mrsearch.cluster.stopping import Stopped, StopRequest
+from mrsearch.learning.advantages import advantages
+from mrsearch.policy.torch_policy import TorchPolicy
+from mrsearch.retrieval.engine import search_retries
+from mrsearch.training import checkpoints, groups
+from mrsearch.training.export import export_model
+from mrsearch.training.log import TrainingLog
+from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
+from mrsearch.training.rl.updates import update
+from mrsearch.training.run import TrainingRun
+from mrsearch.training.summary import step_summary
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class LocalTrainer:
+    """Trains a policy by its rewards."""
+
+    run: TrainingRun
+    engine: SearchEngine | None
+    """None for procedures that do not search."""
+    steps: TrainingLog
+    show: Callable[[int, Sequence[MetaEpisode]], None] | None = None
+    """Is handed the step's meta-episodes now and then: at steps that `training.checkpoint_every` divides."""
+    tally: Tally = field(default_factory=Tally)
+    """Of all meta-episodes since the first step."""
+    _retries: int = 0
+
+    def train(self) -> None:
+        """Run every step, resuming from the newest checkpoint in the run's folder, and export the policy."""
+        study, folder = self.run.study, self.run.folder
+        config, protocol = study.training, study.protocol
+        policy = TorchPolicy.load(self.run.inputs.start, closing=protocol.tags.closing, template=protocol.chat_template)
+        renderer = Renderer(policy.tokenizer, study.protocol)
+        spec = AgentSpec.of(study, self.run.method)
+        pool = read_questions(self.run.inputs.questions)
+        optimizer = torch.optim.AdamW(
+            policy.model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        )
+        reference = copy.deepcopy(policy.model) if config.kl_coef else None
+        step = 0
+        if checkpoint := checkpoints.latest(folder):
+            checkpoints.restore(checkpoint, policy.model, optimizer)
+            step, self.tally = checkpoint.next_step, Tally(**checkpoint.counters)
+        self.steps.resume_at(step)
+        stop = StopRequest(folder).listen()
+        while step < config.steps and not self._spent():
+            began = time.perf_counter()
+            row = self._step(step, pool, policy, renderer, spec, optimizer, reference)
+            row |= {"total_tokens": self.tally.tokens, "seconds": time.perf_counter() - began}
+            self.steps.add({"step": step, **row})
+            step += 1
+            stopping = stop.after(step)
+            if stopping or step % config.checkpoint_every == 0 or step == config.steps or self._spent():
+                counters = asdict(self.tally)
+                checkpoints.save(folder, step, policy.model, optimizer, counters, config.checkpoints_kept)
+            if stopping:
+                raise Stopped
+        out = self.run.out.model
+        groups.publish(folder, out)
+        export_model(policy.model, policy.tokenizer, out)
+
+    def _step(
+        self,
+        step: int,
+        pool: Sequence[Question],
+        policy: TorchPolicy,
+        renderer: Renderer,
+        spec: AgentSpec,
+        optimizer: torch.optim.Optimizer,
+        reference: Any,
+    ) -> dict[str, Any]:
+        config, train, seed = self.run.study.training, self.run.settings, self.run.seed
+        questions = draw_questions(pool, config.train_batch_size, seed, step)
+        metas = roll_out(questions, policy, self.engine, spec, renderer, config, seed=seed, step=step)
+        counts = self.count(step, metas)
+        rewards, exists = reward_tensors(metas, config.group_size, spec.episodes, self.run.study.protocol.scoring)
+        advantages_QGN = advantages(
+            train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask
+        )
+        rows = training_rows(metas, advantages_QGN, self.run.study.protocol)
+        if groups.is_kept(step):
+            groups.keep(self.run.folder, step, metas, rewards, exists, advantages_QGN)
+        updated = update(policy.model, optimizer, rows, config, step=step, seed=seed, reference=reference)
+        policy.forget()
+        if self.show and step % config.checkpoint_every == 0:
+            self.show(step, metas)
+        before, self._retries = self._retries, search_retries(self.engine)
+        return {**step_summary(counts, rewards, exists, search_retries=self._retries - before), **updated}
+
+    def count(self, step: int, metas: Sequence[MetaEpisode]) -> list[MetaEpisodeCounts]:
+        """The counts of a step's meta-episodes, added to the tally; ValueError once too many searches failed."""
+        counts = [MetaEpisodeCounts.of(meta) for meta in metas]
+        for count in counts:
+            self.tally.add(count)
+        self.tally.check_searches(self.run.study, f"{self.run.method}, step {step}")
+        return counts
+
+    def _spent(self) -> bool:
+        budget = self.run.study.training.token_budget
+        return budget is not None and self.tally.tokens >= budget

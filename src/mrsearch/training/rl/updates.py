@@ -1,0 +1,119 @@
+"""The local trainer's updates: from a step's rows to new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrsearch.config.training import PolicyTraining
+from mrsearch.learning.losses import kl_penalty, ppo_clip, token_weights
+from mrsearch.training.rl.rollouts import TrainedSequence
+from mrsearch.training.sequences import pad, score_tokens
+
+
+def update(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    rows: Sequence[TrainedSequence],
+    config: PolicyTraining,
+    *,
+    step: int,
+    seed: int,
+    reference: Any = None,
+) -> dict[str, float]:
+    """One step's optimizer updates over its rows; returns clip fraction, KL, entropy, gradient norm and learning rate.
+
+    A mini-batch holds whole groups: those of mini_batch_size questions. FloatingPointError where the gradient
+    is not finite.
+    """
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    totals = {"clipped": 0.0, "kl": 0.0, "entropy": 0.0, "trained": 0.0}
+    norms = []
+    for epoch in range(config.epochs):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + step) * 101 + epoch)
+        order = torch.randperm(config.train_batch_size, generator=generator).tolist()
+        size = config.mini_batch_size
+        for begin in range(0, config.train_batch_size, size):
+            groups = set(order[begin : begin + size])
+            minibatch = [row for row in rows if row.meta_episode // config.group_size in groups]
+            norms.append(_minibatch(model, optimizer, minibatch, config, step, totals, reference))
+    trained = max(1.0, totals["trained"])
+    return {
+        "clip_fraction": totals["clipped"] / trained,
+        "kl": totals["kl"] / trained,
+        "entropy": totals["entropy"] / trained,
+        "gradient_norm": sum(norms) / len(norms),
+        "learning_rate": rate,
+    }
+
+
+def policy_loss(
+    model: Any,
+    rows: Sequence[TrainedSequence],
+    weights: Sequence[Tensor],
+    config: PolicyTraining,
+    reference: Any = None,
+) -> tuple[Tensor, dict[str, float]]:
+    """The PPO loss of some rows, each with its token weights [T], and sums for the log."""
+    tokens = pad([row.token_ids for row in rows], torch.long)
+    trained_BT = pad([row.loss_mask for row in rows], torch.bool)
+    old = pad([row.logprobs for row in rows], torch.float32)[trained_BT]
+    advantages = pad([row.advantages for row in rows], torch.float32)[trained_BT]
+    weights_K = pad([weight.tolist() for weight in weights], torch.float32)[trained_BT]
+    scored = score_tokens(model, tokens, trained_BT, config.temperature)
+    result = ppo_clip(scored.logprobs_K, old, advantages, weights_K, config.clip_range)
+    loss = result.loss
+    if reference is not None:
+        with torch.no_grad():
+            anchor = score_tokens(reference, tokens, trained_BT, config.temperature).logprobs_K
+        loss = loss + config.kl_coef * kl_penalty(scored.logprobs_K, anchor, weights_K)
+    sums = {
+        "clipped": result.clipped.item(),
+        "kl": result.kl.item(),
+        "entropy": scored.entropy_K.sum().item(),
+        "trained": float(len(old)),
+    }
+    return loss, sums
+
+
+def _minibatch(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    rows: list[TrainedSequence],
+    config: PolicyTraining,
+    step: int,
+    totals: dict[str, float],
+    reference: Any,
+) -> float:
+    """Accumulate the gradient over micro-batches and step the optimizer; returns the gradient norm.
+
+    Rows whose advantages are all 0 have no gradient without a KL term: they weigh in the mean but are not computed.
+    """
+    if not rows:
+        return 0.0
+    _, members = torch.unique(torch.tensor([row.meta_episode for row in rows]), return_inverse=True)
+    weights_BT = token_weights(pad([row.loss_mask for row in rows], torch.bool), members, config.loss_aggregation)
+    useful = [i for i, row in enumerate(rows) if config.kl_coef or any(row.advantages)]
+    useful.sort(key=lambda i: len(rows[i].token_ids))
+    for begin in range(0, len(useful), config.micro_batch_size):
+        indices = useful[begin : begin + config.micro_batch_size]
+        weights = [weights_BT[i, : len(rows[i].token_ids)] for i in indices]
+        loss, sums = policy_loss(model, [rows[i] for i in indices], weights, config, reference)
+        loss.backward()
+        for key, value in sums.items():
+            totals[key] += value
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+    if not norm < float("inf"):
+        raise FloatingPointError(
+            f"the gradient norm is {norm} at step {step}: lower training.learning_rate, or continue from the last "
+            "checkpoint"
+        )
+    if useful:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm

@@ -1,0 +1,47 @@
+"""verl's shipped defaults with our changes, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+SINGLE = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+"""verl's words for arithmetic in float32 throughout."""
+
+
+def compose_with(
+    defaults: str, changes: dict[str, Any], section: str, open_up: Callable[[Any], None], overrides: Sequence[str] = ()
+) -> DictConfig:
+    """verl's file `defaults` with the changes; a key that the installed verl does not have is a ValueError.
+
+    section: the key of what our own trainer reads, which verl cannot know. `open_up` sets keys that hold whatever their
+    readers know, so that they may be changed; `overrides` choose among verl's groups of defaults.
+    """
+    from hydra import compose, initialize_config_module
+    from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_module(version_base=None, config_module="verl.trainer.config"):
+        config = compose(defaults, overrides=list(overrides))
+    with open_dict(config):
+        open_up(config)
+    verl_changes = {name: value for name, value in changes.items() if name != section}
+    try:
+        merged = OmegaConf.merge(config, verl_changes)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"the installed verl has no such setting: {' '.join(str(error).split())}") from error
+    with open_dict(merged):
+        merged[section] = changes[section]
+    assert isinstance(merged, type(config))
+    return merged
+
+
+def as_yaml(config: DictConfig) -> str:
+    """The whole configuration, references resolved."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(config, resolve=True, sort_keys=False)

@@ -1,0 +1,144 @@
+"""Advantages for verl: the estimators of `learning.advantages`, from a batch's rows to one value per token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrsearch.learning.advantages import ESTIMATORS, advantages
+
+PREFIX = "mrsearch_"
+"""verl has estimators of the same names; ours carry this prefix in its registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One row of a batch."""
+
+    group: str
+    """The question's id in this step; equal for the members of a group."""
+    member: str
+    """The meta-episode's id in its group; equal for all rows of one."""
+    rewards: Sequence[float]
+    spans: Sequence[Sequence[int]]
+    weight: float = 1.0
+    padding: bool = False
+    """A row that verl added to fill the batch: no member of anything."""
+
+
+def group_tensors(
+    rows: Sequence[BatchRow], episodes: int
+) -> tuple[Tensor, Tensor, dict[tuple[str, str], tuple[int, int]]]:
+    """Rewards and existence, both [Q, G, N] with G the largest group, and the place (q, g) of each (group, member).
+
+    Members come in the order of their ids. A member that is missing exists in no episode.
+    """
+    groups: dict[str, dict[str, Sequence[float]]] = {}
+    for row in rows:
+        if not row.padding:
+            groups.setdefault(row.group, {})[row.member] = row.rewards
+    largest = max((len(members) for members in groups.values()), default=0)
+    rewards_QGN = torch.zeros(len(groups), largest, episodes)
+    exists_QGN = torch.zeros(len(groups), largest, episodes, dtype=torch.bool)
+    positions = {}
+    for q, (group, members) in enumerate(groups.items()):
+        for g, member in enumerate(sorted(members)):
+            values = members[member]
+            assert len(values) <= episodes, f"{len(values)} rewards where a meta-episode has {episodes} episodes"
+            rewards_QGN[q, g, : len(values)] = torch.tensor(list(values))
+            exists_QGN[q, g, : len(values)] = True
+            positions[group, member] = (q, g)
+    return rewards_QGN, exists_QGN, positions
+
+
+def token_advantages(
+    rows: Sequence[BatchRow],
+    response_mask_BT: Tensor,
+    algorithm: str,
+    episodes: int,
+    gamma: float = 1.0,
+    episode_mask: Sequence[int] | None = None,
+) -> Tensor:
+    """Advantages [B, T]: that of its episode on every trained token, 0 elsewhere and on padding rows."""
+    assert len(rows) == len(response_mask_BT), f"{len(rows)} rows for {len(response_mask_BT)} masks"
+    out_BT = torch.zeros(response_mask_BT.shape)
+    rewards_QGN, exists_QGN, positions = group_tensors(rows, episodes)
+    if not positions:
+        return out_BT
+    values_QGN = advantages(algorithm, rewards_QGN, exists_QGN, gamma=gamma, episode_mask=episode_mask)
+    for b, row in enumerate(rows):
+        if row.padding:
+            continue
+        values_N = values_QGN[positions[row.group, row.member]]
+        for episode, first, end in row.spans:
+            out_BT[b, first:end] = values_N[episode]
+    return out_BT * response_mask_BT
+
+
+def register() -> None:
+    """Make every estimator known to verl, as `mrsearch_<name>` for `algorithm.adv_estimator`.
+
+    verl hands an estimator one scalar reward per row. The episodes come from `trainer.EpisodeTrainer` as further
+    arguments; ValueError where another trainer calls.
+    """
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, register_adv_est
+
+    for name in ESTIMATORS:
+        if PREFIX + name not in ADV_ESTIMATOR_REGISTRY:
+            register_adv_est(PREFIX + name)(_estimator(name))
+
+
+def _estimator(name: str) -> Any:
+    def estimate(
+        token_level_rewards: Tensor,
+        response_mask: Tensor,
+        config: Any = None,
+        rows: Sequence[BatchRow] | None = None,
+        episodes: int = 1,
+        episode_mask: Sequence[int] | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor]:
+        if rows is None:
+            raise ValueError(
+                f"algorithm.adv_estimator {PREFIX + name} needs each episode's reward: set trainer.v1.trainer_mode to "
+                "mr_search"
+            )
+        values_BT = token_advantages(rows, response_mask, name, episodes, float(config.gamma), episode_mask)
+        return values_BT, values_BT.clone()
+
+    return estimate
+
+
+def row_scale(rows: Sequence[BatchRow], episodes: int, per_episode_rows: bool) -> Tensor:
+    """Factors [B] that make verl's mean over rows a mean over meta-episodes.
+
+    verl's `seq-mean-token-mean` gives each row 1 / (its trained tokens x the mini-batch's rows). Where a meta-episode
+    has one row per episode, a mini-batch holds `episodes` rows per meta-episode, so a row that trains the share w of
+    its meta-episode's tokens needs the factor w x episodes. PPO's loss is linear in the size of the advantage, so the
+    factor can go there.
+    """
+    return torch.tensor([row.weight * episodes if per_episode_rows else 1.0 for row in rows])
+
+
+def episode_end_rewards(
+    rows: Sequence[BatchRow], response_mask_BT: Tensor, gamma: float = 1.0, episode_mask: Sequence[int] | None = None
+) -> Tensor:
+    """Rewards [B, T] for a critic: each episode's on the last token that the policy generated in it, 0 elsewhere.
+
+    An episode without a trained token passes its reward on to nobody; padding rows get none.
+    """
+    assert gamma == 1.0, "verl discounts by token; between episodes the critic's rewards are not discounted"
+    out_BT = torch.zeros(response_mask_BT.shape)
+    for b, row in enumerate(rows):
+        if row.padding:
+            continue
+        for episode, first, end in row.spans:
+            trained = response_mask_BT[b, first:end].nonzero()
+            if len(trained):
+                weight = 1.0 if episode_mask is None else float(episode_mask[episode])
+                out_BT[b, first + int(trained[-1])] = weight * row.rewards[episode]
+    return out_BT

@@ -1,0 +1,92 @@
+"""From a meta-episode to the rows that verl trains on, and the facts that travel with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mrsearch.agent.meta_episode import training_sequences
+from mrsearch.agent.records import MetaEpisode
+from mrsearch.agent.scoring import rewards
+from mrsearch.agent.tally import MetaEpisodeCounts
+
+if TYPE_CHECKING:
+    from mrsearch.config.protocol import Protocol
+
+FACTS = "mrsearch"
+"""Key under which a row's facts lie in verl's `extra_fields`."""
+RECORD = "mrsearch_record"
+"""Key of the whole meta-episode as a line of JSON: on the first row of those that may be kept, empty elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the trainer needs to know of a row besides its tokens; plain values only."""
+
+    rewards: list[float]
+    """Reward of every episode that took place."""
+    spans: list[list[int]]
+    """[episode, first, end) of the response tokens of each episode, in order; they cover the response."""
+    weight: float
+    """Share of the meta-episode's trained tokens that this row trains; the rows of one sum to 1."""
+    counts: MetaEpisodeCounts
+    """Of the whole meta-episode."""
+    search_retries: int = 0
+    """Tries again of the process's retriever client since the meta-episode before this one ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRow:
+    """One sequence for verl: a prompt, and a response of length T with its mask and log-probabilities."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    response_mask: list[int]
+    """1 on the tokens that this row trains."""
+    logprobs: list[float]
+    facts: dict[str, Any]
+    """`Facts` as nested mappings."""
+
+
+def loop_rows(meta: MetaEpisode, protocol: Protocol, search_retries: int = 0) -> list[LoopRow]:
+    """The rows of a meta-episode: one for context `full`, one per episode for `previous`; none where nothing was
+    generated."""
+    sequences = [sequence for sequence in training_sequences(meta, protocol) if any(sequence.loss_mask)]
+    total = sum(sum(sequence.loss_mask) for sequence in sequences)
+    counts = MetaEpisodeCounts.of(meta)
+    rows = []
+    for sequence in sequences:
+        start = meta.prompt_length
+        facts = Facts(
+            rewards=rewards(meta, protocol.scoring),
+            spans=spans(sequence.episode_ids[start:]),
+            weight=sum(sequence.loss_mask) / total,
+            counts=counts,
+            search_retries=search_retries,
+        )
+        rows.append(
+            LoopRow(
+                prompt_ids=sequence.token_ids[:start],
+                response_ids=sequence.token_ids[start:],
+                response_mask=sequence.loss_mask[start:],
+                logprobs=sequence.logprobs[start:],
+                facts=asdict(facts),
+            )
+        )
+    return rows
+
+
+def spans(episode_ids: Sequence[int]) -> list[list[int]]:
+    """Runs of equal values as [value, first, end).
+
+    >>> spans([0, 0, 1])
+    [[0, 0, 2], [1, 2, 3]]
+    """
+    runs: list[list[int]] = []
+    for position, episode in enumerate(episode_ids):
+        if runs and runs[-1][0] == episode:
+            runs[-1][2] = position + 1
+        else:
+            runs.append([episode, position, position + 1])
+    return runs

@@ -1,0 +1,260 @@
+"""verl's synchronous trainer with per-episode advantages, strict counting, health and early ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from dataclasses import asdict
+from typing import Any
+
+import transfer_queue as tq
+from omegaconf import open_dict
+from tensordict import TensorDict
+from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.workers.utils.padding import response_to_nested
+
+from mrsearch.agent.tally import MetaEpisodeCounts, Tally
+from mrsearch.files import read_json, write_json, write_text
+from mrsearch.seal import seal
+from mrsearch.training.log import TrainingLog
+from mrsearch.training.run import TrainingRun
+from mrsearch.training.samples import COLUMNS, sample_rows
+from mrsearch.training.start_up import FIRST_STEP, StartUp
+from mrsearch.training.summary import step_summary
+from mrsearch.training.verl.rl import advantage, probe
+from mrsearch.training.verl.rl.advantage import group_tensors
+from mrsearch.training.verl.rl.batches import FetchedBatch, fetch, sessions
+from mrsearch.training.verl.rl.groups import keep_groups
+from mrsearch.training.verl.rl.health import Monitor
+from mrsearch.training.verl.rl.recipe import TRAINER
+from mrsearch.training.verl.rl.recorder import Recorder, translated
+from mrsearch.training.verl.rl.rowless import forget_rowless, read_rowless
+from mrsearch.training.verl.run_files import RunFiles
+
+log = logging.getLogger(__name__)
+PHASES = {
+    "actor_rollout_wg": "workers",
+    "reward_loop_manager": "the model in them",
+    "llm_server_manager": "the generation engine",
+    "agent_loop_manager": "agent loops",
+}
+"""Parts of the start by the attribute that verl sets at the end of each, for it calls nothing there."""
+
+
+@register_trainer(TRAINER)
+class EpisodeTrainer(PPOTrainerSync):
+    """One step is: meta-episodes, advantages by episode, updates. verl does all but what stands here."""
+
+    def __init__(self, config: Any) -> None:
+        advantage.register()
+        self.settings = config[TRAINER]
+        self.run = TrainingRun.read(self.settings.run)
+        self.study, self.training = self.run.study, self.run.study.training
+        self.files = RunFiles(self.run.folder)
+        self.monitor = Monitor(self.training.verl.health)
+        self.start_up = StartUp(self.run.folder)
+        self.tally = Tally()
+        self._alarms: dict[str, str] = {}
+        self._row: dict[str, Any] = {}
+        self._metrics: dict[str, Any] = {}
+        self._rowless: tuple[list[MetaEpisodeCounts], int] = [], 0
+        self._saved, self._missing, self._began = -1, 0, 0.0
+        self._batch: Any = None
+        self.logger: Any = None
+        with open_dict(config):
+            # verl decides by this name how its replay buffer and its checkpoints work.
+            config.trainer.v1.trainer_mode = "sync"
+            if self.settings.row_per_episode:
+                config.actor_rollout_ref.actor.ppo_mini_batch_size *= self.settings.episodes
+        super().__init__(config)
+
+    # --- the run's beginning and end ---
+
+    start_up: StartUp | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in PHASES:
+            self._note_phase(PHASES[name])
+
+    def _note_phase(self, name: str) -> None:
+        """Until the first step has ended, one phase after the other."""
+        if self.start_up is not None:
+            self.start_up.ended(name)
+            self.start_up = None if name == FIRST_STEP else self.start_up
+
+    def on_train_begin(self) -> None:
+        """Go on where the checkpoint stopped: counters, training log and W&B run."""
+        super().on_train_begin()
+        done = self.global_steps - 1
+        self.tally = Tally(**(read_json(self.files.counters(done)) or {}))
+        forget_rowless(self.files)
+        steps = TrainingLog(self.run.folder, self.run.title, self.run.steps)
+        steps.resume_at(done)
+        self._replace_row(steps, done)
+        self.logger = Recorder(self.logger, steps, self.run.tracker())
+
+    def _replace_row(self, steps: TrainingLog, done: int) -> None:
+        """An interruption between a checkpoint and its log line would leave a gap in the log."""
+        row = read_json(self.files.row(done))
+        if row is not None and done - 1 not in {row["step"] for row in steps.rows()}:
+            steps.add(row)
+
+    def on_step_begin(self) -> None:
+        """The last step's metrics are written: if they were bad enough, end here."""
+        self.monitor.verdict(self._alarms)
+        self._began = time.perf_counter()
+        super().on_step_begin()
+
+    def on_step_end(self) -> None:
+        """End early where somebody asked for it or the token budget is spent."""
+        reason = self._reason_to_end()
+        if reason is not None:
+            if self._saved != self.global_steps:
+                self._save_checkpoint()
+            write_json(self.files.ended, {"step": self.global_steps, "reason": reason})
+            self.total_training_steps = self.global_steps
+        super().on_step_end()
+        self._note_phase(FIRST_STEP)
+
+    def _reason_to_end(self) -> str | None:
+        if self.files.stop.exists():
+            return "stopped"
+        budget = self.training.token_budget
+        if budget is not None and self.tally.tokens >= budget:
+            return "token_budget"
+        return "done" if self.global_steps >= self.total_training_steps else None
+
+    # --- a step ---
+
+    def _balance_batch(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        self._count_missing(batch, metrics)
+        self._batch = super()._balance_batch(batch, metrics, *args, **kwargs)
+        return self._batch
+
+    def _count_missing(self, batch: Any, metrics: dict[str, Any]) -> None:
+        """verl only logs a trajectory that failed, and goes on with what is left; RuntimeError where that is little.
+
+        Meta-episodes without a row are not missing.
+        """
+        expected = self.training.train_batch_size * self.training.group_size
+        self._rowless = read_rowless(self.files, self.global_steps - 1)
+        missing = expected - len(sessions(batch.keys, batch.tags)) - len(self._rowless[0])
+        metrics["mr_search/missing_meta_episodes"] = self._missing = missing
+        limit = self.training.verl.max_missing
+        if missing > limit * expected:
+            raise RuntimeError(
+                f"{missing} of {expected} meta-episodes of step {self.global_steps} are missing, more than "
+                f"training.verl.max_missing ({limit}) allows: their errors stand above in this log"
+            )
+
+    def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        batch = super()._compute_old_log_prob(batch, metrics)
+        limit, name = self.training.verl.max_logprob_difference, "training/rollout_probs_diff_mean"
+        if limit is not None and not float(metrics.get(name, math.inf)) <= limit:
+            raise RuntimeError(
+                f"server and trainer disagree: the probabilities of sampled tokens differ by {metrics.get(name)} on "
+                f"average, more than training.verl.max_logprob_difference ({limit}) allows"
+            )
+        return batch
+
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        fetched = fetch(batch)
+        self._note(fetched)
+        step = self.global_steps - 1
+        if metas := keep_groups(self.run, step, fetched):
+            self.logger.table(step, "samples", COLUMNS, sample_rows(step, metas, self.study.protocol))
+        if self.settings.algorithm == "ppo":
+            self._put_episode_rewards(batch, fetched)
+            return super()._compute_advantage(batch, metrics)
+        estimate = get_adv_estimator_fn(self.config.algorithm.adv_estimator)
+        values_BT, returns_BT = estimate(
+            token_level_rewards=None,
+            response_mask=fetched.response_mask_BT,
+            config=self.config.algorithm,
+            rows=fetched.rows,
+            episodes=self.settings.episodes,
+            episode_mask=self.settings.episode_mask,
+        )
+        if self.training.loss_aggregation == "meta_episode_mean":
+            values_BT = (
+                values_BT
+                * advantage.row_scale(fetched.rows, self.settings.episodes, self.settings.row_per_episode)[:, None]
+            )
+        columns = {"advantages": values_BT, "returns": returns_BT}
+        nested = {name: response_to_nested(value, fetched.response_mask) for name, value in columns.items()}
+        fields = TensorDict(nested, batch_size=len(batch))
+        return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+
+    def _put_episode_rewards(self, batch: Any, fetched: FetchedBatch) -> None:
+        """For the critic: each episode's reward on its last trained token instead of the last one's at the very end."""
+        rewards_BT = advantage.episode_end_rewards(
+            fetched.rows, fetched.response_mask_BT, self.config.algorithm.gamma, self.settings.episode_mask
+        )
+        fields = TensorDict({"rm_scores": response_to_nested(rewards_BT, fetched.response_mask)}, batch_size=len(batch))
+        tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+
+    def _note(self, fetched: FetchedBatch) -> None:
+        """Keep what the log says of this step; ValueError once too many searches have failed."""
+        rewards_QGN, exists_QGN, _ = group_tensors(fetched.rows, self.settings.episodes)
+        counts, retries = self._rowless
+        counts = [*fetched.counts(), *counts]
+        retries += fetched.search_retries()
+        self._row = step_summary(counts, rewards_QGN, exists_QGN, self._missing, retries)
+        for count in counts:
+            self.tally.add(count)
+        self.tally.check_searches(self.study, f"{self.run.method}, step {self.global_steps}")
+
+    def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        batch = super()._update_actor(batch, metrics)
+        self._metrics = metrics
+        norm = float(metrics.get("actor/grad_norm", math.nan))
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient norm is {norm} at step {self.global_steps}: lower training.learning_rate, or continue "
+                "from the last checkpoint"
+            )
+        return batch
+
+    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+        row = self._row | {"total_tokens": self.tally.tokens}
+        self._alarms = self.monitor.look(row | translated(metrics))
+        for name, text in self._alarms.items():
+            log.warning("step %d: %s: %s", self.global_steps, name, text)
+        metrics["mr_search/alarms"] = len(self._alarms)
+        metrics |= {f"mr_search/alarm/{name}": 1.0 for name in self._alarms}
+        metrics["row"] = row | {"alarms": sorted(self._alarms)}
+
+    # --- validation and checkpoints ---
+
+    def _validate(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = super()._validate()
+        rewards = [value for name, value in metrics.items() if name.startswith("val-core/") and "/acc/mean@" in name]
+        if rewards:
+            self._row["validation"] = reward = float(sum(rewards) / len(rewards))
+            if self.files.note_validation(self.global_steps, reward):
+                log.info("step %d: best validation so far, %.4f", self.global_steps, reward)
+        return metrics
+
+    def _save_checkpoint(self) -> None:
+        """The counters and the probe come first, so that a checkpoint which verl calls whole has them."""
+        folder = self.files.checkpoint(self.global_steps)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.files.counters(self.global_steps), asdict(self.tally))
+        row = {"step": self.global_steps - 1, **self._row, "total_tokens": self.tally.tokens}
+        write_json(self.files.row(self.global_steps), row | translated(self._metrics) | {"seconds": self._elapsed()})
+        if self._batch is not None:
+            values = probe.take(self.actor_rollout_wg, self._batch, self.config)
+            write_text(self.files.probe(self.global_steps), json.dumps(values))
+        super()._save_checkpoint()
+        seal(folder)
+        self._saved = self.global_steps
+        self.files.prune(self.training.checkpoints_kept, self.training.verl.keep_best)
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._began
