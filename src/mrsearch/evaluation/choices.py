@@ -8,6 +8,9 @@ from math import comb
 
 from mrsearch.agent.scoring import normalize
 
+HEADLINE = "final"
+"""The answer that comparisons, tables and figures are about, the one that the method gives: the vote of parallel
+samples, else the paper's metric, the last valid answer."""
 Answers = Sequence[str | None]
 """The answers of the episodes that ran; None where one gave none."""
 
@@ -34,17 +37,18 @@ def by_count(answers: Answers, scores: Sequence[float], episodes: int, parallel:
     """The score after 1 to `episodes` episodes of the last valid answer, of the vote and of the best answer.
 
     `scores` belong to `answers`. Where fewer episodes ran, what the last of them left stands for the later ones. The
-    best of k parallel samples is pass@k without bias, 1 - C(n-c, k) / C(n, k) for the c right ones of n = `episodes`
-    (arXiv 2107.03374), where the score is 0 or 1; the best of a sequence is the largest score so far.
+    best is the largest score so far; of k parallel samples, where all n = `episodes` ran and scores are 0 or 1, it is
+    pass@k without bias, 1 - C(n-c, k) / C(n, k) for c right ones (arXiv 2107.03374). Samples that ended because they
+    agreed are no free choice of n, so that formula does not hold for them.
     """
-    found: dict[str, list[float]] = {"last_valid": [], "vote": [], "best": []}
+    scores_of: dict[str, list[float]] = {"last_valid": [], "vote": [], "best": []}
     for count in range(1, episodes + 1):
-        known = answers[:count]
+        first_answers = answers[:count]
         for name, choose in (("last_valid", last_valid), ("vote", vote)):
-            chosen = choose(known)
-            found[name].append(0.0 if chosen is None else float(scores[chosen]))
-        found["best"].append(max(map(float, scores[:count]), default=0.0))
-    if parallel and set(scores) <= {0.0, 1.0}:
+            index = choose(first_answers)
+            scores_of[name].append(0.0 if index is None else float(scores[index]))
+        scores_of["best"].append(max(map(float, scores[:count]), default=0.0))
+    if parallel and len(scores) == episodes and set(scores) <= {0.0, 1.0}:
         wrong = episodes - int(sum(scores))
-        found["best"] = [1.0 - comb(wrong, count) / comb(episodes, count) for count in range(1, episodes + 1)]
-    return found
+        scores_of["best"] = [1.0 - comb(wrong, count) / comb(episodes, count) for count in range(1, episodes + 1)]
+    return scores_of

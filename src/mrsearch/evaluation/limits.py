@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mrsearch.agent.records import MetaEpisode, Question
-from mrsearch.agent.tally import Tally
+from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.config import Study
 
 
@@ -20,6 +20,6 @@ def check(study: Study, records: Sequence[MetaEpisode], questions: Sequence[Ques
         )
     tally = Tally()
     for record in records:
-        tally.add(record)
+        tally.add(MetaEpisodeCounts.of(record))
     tally.check(study, where)
     return {"search_failures": tally.search_failures, "deadlines": tally.deadlines}

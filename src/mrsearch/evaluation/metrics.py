@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from mrsearch.agent.records import StopReason, read_records
 from mrsearch.config import Study
+from mrsearch.config.layout import RecordKey, all_record_files
 from mrsearch.evaluation import aggregates, provenance
 from mrsearch.evaluation.aggregates import Cell
-from mrsearch.evaluation.scores import CHOICES, COUNTS, SCORES, score_row
+from mrsearch.evaluation.scores import CHOICES, COUNTS, SCORES, TRANSITIONS, score_row
 from mrsearch.files import atomic_file
 
 TAGS = ("study", "model", "method", "seed", "decoding", "benchmark")
@@ -29,7 +30,7 @@ def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: P
 
     Raises ValueError when a file or a row is missing, or when methods did not answer the same questions.
     """
-    paths = record_paths(study, eval_dir)
+    paths = all_record_files(study, eval_dir)
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
         raise ValueError(
@@ -52,32 +53,16 @@ def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: P
     _write(pa.Table.from_pylist(list(aggregates.aggregate(study, cells)), schema=schema), metrics_out)
 
 
-def record_paths(study: Study, eval_dir: Path) -> dict[tuple[str, str, int, str, str], Path]:
-    """Every record file of the study by (model, method, seed, decoding, benchmark)."""
-    return {
-        (model, method, seed, decoding, benchmark): eval_dir
-        / model
-        / method
-        / f"seed{seed}"
-        / f"{benchmark}.{decoding}.jsonl.gz"
-        for model in study.models
-        for method in study.methods
-        for seed in study.seeds
-        for decoding in study.evaluation.decoding
-        for benchmark in study.benchmarks
-    }
-
-
-def _read(study: Study, key: tuple[str, str, int, str, str], path: Path) -> list[dict[str, Any]]:
+def _read(study: Study, key: RecordKey, path: Path) -> list[dict[str, Any]]:
     expected = dict(zip(TAGS, (study.name, *key), strict=True))
     episodes, yes_no_rule = study.methods[key[1]].episodes, study.benchmarks[key[4]].yes_no_rule
     rows = []
     for record in read_records(path):
-        found = {tag: record.tags.get(tag) for tag in TAGS}
-        if found != expected:
-            raise ValueError(f"{path}: a record is tagged {found}, but the file's place says {expected}")
+        tags = {tag: record.tags.get(tag) for tag in TAGS}
+        if tags != expected:
+            raise ValueError(f"{path}: a record is tagged {tags}, but the file's place says {expected}")
         try:
-            row = score_row(record, episodes, study.retrieval.topk, yes_no_rule)
+            row = score_row(record, episodes, study.retrieval.topk, yes_no_rule, study.protocol.answer)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         rows.append({**{tag: expected[tag] for tag in TAGS[1:]}, **row})
@@ -91,14 +76,14 @@ def _check_same(read: dict[tuple[str, int], list[dict[str, Any]]], where: str) -
     questions = {
         f"{method}, seed {seed}": [row["question_id"] for row in rows] for (method, seed), rows in read.items()
     }
-    (first, expected), *others = questions.items()
+    (first, expected), *later = questions.items()
     if len(set(expected)) != len(expected):
         raise ValueError(f"{where}: {first} answers a question twice")
-    for name, found in others:
-        if found != expected:
-            odd = sorted(set(expected) ^ set(found))[:3]
+    for name, ids in later:
+        if ids != expected:
+            odd = sorted(set(expected) ^ set(ids))[:3]
             raise ValueError(
-                f"{where}: {name} has {len(found)} questions, {first} has {len(expected)}; they differ at {odd}"
+                f"{where}: {name} has {len(ids)} questions, {first} has {len(expected)}; they differ at {odd}"
             )
 
 
@@ -117,7 +102,7 @@ def _measures(row: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
         yield from (((name, choice), row[f"{name}_{choice}"]) for choice in CHOICES)
     for choice in ("last_valid", "vote", "best"):
         yield from (((f"em_{choice}", str(count)), value) for count, value in enumerate(row[f"em_{choice}_after"], 1))
-    for name in ("corrected", "corrupted", "kept"):
+    for name in TRANSITIONS:
         yield from (((name, str(index)), value) for index, value in enumerate(row[name], 2))
     for name in COUNTS:
         yield from (((name, str(index)), value) for index, value in enumerate(row[name], 1))
@@ -129,5 +114,5 @@ def _measures(row: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    with atomic_file(path) as part:
-        pq.write_table(table, part, compression="zstd")
+    with atomic_file(path) as draft:
+        pq.write_table(table, draft, compression="zstd")

@@ -7,25 +7,28 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mrsearch.agent.agent import Agent, Request
-from mrsearch.agent.baselines import run_procedure
-from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.chunks import answer_in_chunks, drop_chunks
+from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
-from mrsearch.agent.records import MetaEpisode, Question, write_records
+from mrsearch.agent.records import MetaEpisode, Question, write_sealed_records
+from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
-from mrsearch.agent.waves import answer_in_waves, drop_waves
 from mrsearch.config import Study, digest
+from mrsearch.config.layout import RUN_FILE, cost_file, questions_file, record_file
 from mrsearch.config.protocol import Decoding
 from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.scores import score_record
-from mrsearch.files import atomic_file, write_text
+from mrsearch.evaluation.suitability import doubts
+from mrsearch.files import locked, publish_link, read_json, write_json
+from mrsearch.runlog import content_hash, write_run
+from mrsearch.seal import is_sealed
 
 if TYPE_CHECKING:
     from mrsearch.policy.http_policy import HttpPolicy
@@ -52,130 +55,184 @@ def evaluate(
     """Write `out/<benchmark>.<decoding>.jsonl.gz`, a record per question with its scores, and `out/run.json`.
 
     `policy` is a Hugging Face folder, `questions` holds <benchmark>.parquet, `corpus` and `indexes` are the
-    retriever's, `endpoint` tells where a served one is. What was finished before an interruption, in waves of
-    `evaluation.concurrency` questions, is taken from `cache`, which is removed at the end. Records depend on the seed
-    alone; times stand only in run.json.
+    retriever's, `endpoint` tells where a served one is. What was finished before an interruption, in chunks of
+    `evaluation.concurrency` questions, is taken from `cache`, which is removed at the end. A second evaluation with the
+    same cache waits for the first one. Records depend on the seed alone; times stand only in run.json, which describes
+    the run as a training's does, with what each part took and with warnings about a model that does not fit.
 
     Raises ValueError when more searches fail or more questions run out of time than the study allows, or when questions
     and records do not match.
     """
     import torch
 
-    from mrsearch.policy.serving import open_policy
-    from mrsearch.retrieval.engine import open_engine
-
     torch.set_num_threads(study.resources.evaluate.threads)
+    inputs = _inputs(study, method, policy, questions, corpus, indexes)
+    with locked(cache.with_name(f"{cache.name}.lock")) as waited:
+        if waited and _finished(out, study, model, method, seed, inputs):
+            return log.info("%s: another process has just finished this evaluation", out)
+        _evaluate(study, model, method, seed, inputs, questions, corpus, indexes, endpoint, out, cache)
+
+
+def _evaluate(
+    study: Study,
+    model: str,
+    method: str,
+    seed: int,
+    inputs: Mapping[str, Path],
+    questions: Path,
+    corpus: Path,
+    indexes: Path,
+    endpoint: Path | None,
+    out: Path,
+    cache: Path,
+) -> None:
+    from mrsearch.policy.serving import open_policy
+    from mrsearch.retrieval.engine import engine_of
+
     started = time.monotonic()
-    key = _inputs_key(study, model, method, seed, policy, questions, indexes)
-    files = {(b, d): cache / key / f"{b}.{d}.jsonl.gz" for b in study.benchmarks for d in study.evaluation.decoding}
-    todo = {place: path for place, path in files.items() if not path.is_file()}
+    key = _inputs_key(study, model, method, seed, inputs)
+    files = {(b, d): record_file(cache / key, b, d) for b in study.benchmarks for d in study.evaluation.decoding}
+    questions_of = {benchmark: read_questions(questions_file(questions, benchmark)) for benchmark in study.benchmarks}
+    warnings = doubts(study, model, inputs["policy"], _texts(questions_of))
+    for warning in warnings:
+        log.warning("%s", warning)
+    todo = {(b, d): path for (b, d), path in files.items() if not _is_made(path, len(questions_of[b]))}
     log.info("%s: %d of %d record files to make", method, len(todo), len(files))
     if todo:
         _forget_others(cache, key)
-        asked = {benchmark: read_questions(questions / f"{benchmark}.parquet") for benchmark in study.benchmarks}
-        engine = open_engine(study, corpus, indexes, endpoint)
-        generator, longest = study.evaluation.engine, study.protocol.context_tokens
-        with open_policy(generator, policy, longest, cache / key / "server.log") as loaded:
+        engine = engine_of(study, method, corpus, indexes, endpoint)
+        generator, longest = study.evaluation.generator, study.protocol.longest_sequence
+        server_log, protocol = cache / key / "server.log", study.protocol
+        with open_policy(
+            generator,
+            inputs["policy"],
+            longest,
+            server_log,
+            closing=protocol.tags.closing,
+            template=protocol.chat_template,
+        ) as loaded:
             runner = _Runner(study, model, method, seed, loaded, engine)
-            asyncio.run(runner.run_all(todo, asked))
-    _publish(files, out, {"study": study.name, "model": model, "method": method, "seed": seed}, started)
+            asyncio.run(runner.run_all(todo, questions_of))
+    _publish(files, out)
+    cells = {
+        f"{benchmark}.{decoding}": json.loads(cost_file(path).read_text())
+        for (benchmark, decoding), path in files.items()
+    }
+    timing = {
+        "seconds": time.monotonic() - started,
+        "parts": {name: cell.pop("seconds") for name, cell in cells.items()},
+    }
+    extra = {"model": model, "method": method, "parts": cells, "warnings": warnings, "timing": timing}
+    write_run(out / RUN_FILE, study=study, stage="evaluate", inputs=inputs, seeds=[seed], extra=extra)
     shutil.rmtree(cache, ignore_errors=True)
+
+
+def _finished(out: Path, study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path]) -> bool:
+    """Whether `out` holds this very evaluation, whole."""
+    run = read_json(out / RUN_FILE)
+    files = [record_file(out, b, d) for b in study.benchmarks for d in study.evaluation.decoding]
+    if not isinstance(run, dict) or not all(file.is_file() for file in files):
+        return False
+    contents = {name: item["sha256"] for name, item in run["inputs"].items()}
+    expected = (digest(study), model, method, [seed], {name: content_hash(path) for name, path in inputs.items()})
+    return (run["config_digest"], run["model"], run["method"], run["seeds"], contents) == expected
 
 
 class _Runner:
     """One policy and one engine, and the files they make."""
 
     def __init__(
-        self, study: Study, model: str, method: str, seed: int, policy: TorchPolicy | HttpPolicy, engine: OpenEngine
+        self,
+        study: Study,
+        model: str,
+        method: str,
+        seed: int,
+        policy: TorchPolicy | HttpPolicy,
+        engine: OpenEngine | None,
     ) -> None:
         self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
         self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
-        self.agent = Agent(policy, engine, AgentSpec.of(study, method), Dialogue(policy.tokenizer, study.protocol))
+        self.agent = Agent(policy, engine, AgentSpec.of(study, method), Renderer(policy.tokenizer, study.protocol))
 
-    async def run_all(self, todo: Mapping[tuple[str, str], Path], asked: Mapping[str, Sequence[Question]]) -> None:
+    async def run_all(
+        self, todo: Mapping[tuple[str, str], Path], questions_of: Mapping[str, Sequence[Question]]
+    ) -> None:
         """Make every (benchmark, decoding) file of `todo`, one after the other, and close the engine."""
         try:
             for (benchmark, decoding), path in todo.items():
-                await self._run(benchmark, decoding, asked[benchmark], path)
+                await self._run(benchmark, decoding, questions_of[benchmark], path)
         finally:
-            await self.engine.aclose()
+            if self.engine is not None:
+                await self.engine.aclose()
             await self.policy.aclose()
 
     async def _run(self, benchmark: str, decoding: str, questions: Sequence[Question], path: Path) -> None:
         """Answer the questions and write their records, and beside them what the answers cost."""
         started = time.monotonic()
-        waves = path.with_name(f"{benchmark}.{decoding}.waves")
+        chunks = path.with_name(f"{benchmark}.{decoding}.chunks")
         settings = self.study.evaluation.decoding[decoding]
-        records = await self._answer(benchmark, settings, decoding, questions, waves)
+        records = await self._answer(benchmark, settings, decoding, questions, chunks)
         for record in records:
-            place = {"decoding": decoding, "benchmark": benchmark}
-            record.tags = {**record.tags, **self.tags, **place, "scores": score_record(record)}
+            keys = {"decoding": decoding, "benchmark": benchmark}
+            record.tags = {**record.tags, **self.tags, **keys, "scores": score_record(record)}
         try:
             counts = check(self.study, records, questions, f"{benchmark}, {decoding}")
         finally:
-            drop_waves(waves)
+            drop_chunks(chunks)
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(_cost(path), {"questions": len(records), "seconds": seconds, **counts})
-        write_records(path, records)
+        write_json(cost_file(path), {"questions": len(records), "seconds": seconds, **counts})
+        write_sealed_records(path, records)
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
 
     async def _answer(
-        self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question], waves: Path
+        self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question], chunks: Path
     ) -> list[MetaEpisode]:
         jobs = []
         for question in questions:
             request = Request(f"{benchmark}/{name}/{question.id}", self.seed, decoding.temperature, decoding.top_p)
             jobs.append((request.id, functools.partial(run_procedure, question, self.agent, request)))
-        return await answer_in_waves(jobs, self.policy, self.study.evaluation.concurrency, waves)
+        return await answer_in_chunks(jobs, self.policy, self.study.evaluation.concurrency, chunks)
 
 
-def _inputs_key(study: Study, model: str, method: str, seed: int, policy: Path, questions: Path, indexes: Path) -> str:
+def _inputs(study: Study, method: str, policy: Path, questions: Path, corpus: Path, indexes: Path) -> dict[str, Path]:
+    """What decides the records besides the settings, by name."""
+    from mrsearch.retrieval.engine import described_by
+
+    inputs = {"policy": policy}
+    inputs |= {f"questions/{benchmark}": questions_file(questions, benchmark) for benchmark in study.benchmarks}
+    return inputs | (described_by(study, corpus, indexes) if study.methods[method].searches else {})
+
+
+def _inputs_key(study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path]) -> str:
     """Digest of everything that decides the records, so that no file of another run is taken for this one's."""
     described = [
         digest(study.protocol, study.retrieval, study.methods[method], model, method, seed),
         digest(study.name),
     ]
     described += [digest(name, decoding) for name, decoding in study.evaluation.decoding.items()]
-    described += [digest(study.models[model]), str(study.evaluation.concurrency), digest(study.evaluation.engine)]
-    hashed = [path for path in sorted(policy.rglob("*")) if path.is_file()]
-    hashed += [questions / f"{benchmark}.parquet" for benchmark in study.benchmarks]
-    hashed += sorted(indexes.rglob("index.json"))
-    for path in hashed:
-        with path.open("rb") as file:
-            described.append(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}")
+    described += [digest(study.models[model]), str(study.evaluation.concurrency), digest(study.evaluation.generator)]
+    described += [f"{name} {content_hash(path)}" for name, path in inputs.items()]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 
 
+def _texts(questions_of: Mapping[str, Sequence[Question]]) -> dict[str, list[str]]:
+    return {benchmark: [question.question for question in questions] for benchmark, questions in questions_of.items()}
+
+
+def _is_made(path: Path, count: int) -> bool:
+    """Whether a file of records, and what it cost, were made before, whole."""
+    return is_sealed(path, count) and isinstance(read_json(cost_file(path)), dict)
+
+
 def _forget_others(cache: Path, key: str) -> None:
-    for other in cache.glob("*"):
-        if other.name != key:
-            shutil.rmtree(other)
+    for entry in cache.glob("*"):
+        if entry.name != key:
+            shutil.rmtree(entry)
 
 
-def _cost(records: Path) -> Path:
-    return records.with_name(records.name.removesuffix(".jsonl.gz") + ".cost.json")
-
-
-def _publish(files: Mapping[tuple[str, str], Path], out: Path, summary: dict[str, Any], started: float) -> None:
-    """Every record file in `out`, and run.json with what each part cost."""
+def _publish(files: Mapping[tuple[str, str], Path], out: Path) -> None:
+    """Every record file in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    parts = {
-        f"{benchmark}.{decoding}": json.loads(_cost(path).read_text()) for (benchmark, decoding), path in files.items()
-    }
     for path in files.values():
-        _place(path, out / path.name)
-    _write_json(out / "run.json", {**summary, "parts": parts, "seconds": time.monotonic() - started})
-
-
-def _place(source: Path, target: Path) -> None:
-    """`source` at `target`, at once: a link to the same bytes where the disk allows it, else a copy."""
-    with atomic_file(target) as part:
-        try:
-            os.link(source, part)
-        except OSError:
-            shutil.copyfile(source, part)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+        publish_link(path, out / path.name)

@@ -14,6 +14,7 @@ from mrsearch.evaluation.search_hits import first_hit
 
 SCORES = ("em", "f1", "sub_em")
 COUNTS = ("searches", "turns", "generated_tokens")
+TRANSITIONS = ("corrected", "corrupted", "unanswered", "kept")
 CHOICES = ("last_valid", "last", "best", "vote", "final")
 ENOUGH = (StopReason.agreed, StopReason.confident)
 """Ends of a meta-episode after which its last answer stands for the episodes that were not needed."""
@@ -37,12 +38,15 @@ def score_record(record: MetaEpisode) -> dict[str, list[float]]:
     }
 
 
-def score_row(record: MetaEpisode, episodes: int, topk: int, yes_no_rule: bool = False) -> dict[str, Any]:
+def score_row(
+    record: MetaEpisode, episodes: int, topk: int, yes_no_rule: bool = False, answer: str = "last_valid"
+) -> dict[str, Any]:
     """The row of `scores.parquet`: lists hold one value for each of the method's `episodes`.
 
     An episode that never ran (the context was full) or gave no answer scores 0; one that was not needed, because the
     answers agreed or the agent was sure, scores as the last that ran. `final` is the answer that the method gives: the
-    vote of parallel samples, else the last valid answer. `hit@k` for k up to `topk`: whether a gold answer stood in the
+    vote of parallel samples, else the one that `answer`, a protocol's key, names.
+    `hit@k` for k up to `topk`: whether a gold answer stood in the
     first k passages of any search. `yes_no_rule` scores F1 by HotpotQA's rule. Raises ValueError when the record
     carries no scores or more episodes than its method has.
     """
@@ -61,34 +65,48 @@ def score_row(record: MetaEpisode, episodes: int, topk: int, yes_no_rule: bool =
         scores = {**scores, "f1": [scoring.score(answer, golds, "f1", yes_no_rule=True) for answer in answers]}
     row: dict[str, Any] = {"question_id": record.question.id, "episodes_run": len(record.episodes)}
     for name in SCORES:
-        row |= _chosen(record, name, scores[name], answers, episodes)
-    row |= transitions(row["em"])
+        row |= _by_choice(record, name, scores[name], answers, episodes, answer)
+    row |= transitions(row["em"], _answered(record, episodes))
     row |= {name: _pad(scores[name], episodes) for name in COUNTS}
     turns = [turn for episode in record.episodes for turn in episode.turns]
     row["total_tokens"] = float(len(record.token_ids) + sum(turn.aside_tokens for turn in turns))
     row["invalid_actions"] = float(sum(turn.action is ActionKind.invalid for turn in turns))
     row["search_failures"] = float(record.search_failures)
-    found = first_hit(record)
-    row |= {f"hit@{k}": float(found <= k) for k in range(1, topk + 1)}
+    rank = first_hit(record)
+    row |= {f"hit@{k}": float(rank <= k) for k in range(1, topk + 1)}
     row["stop"] = record.stop.value
     return row
 
 
-def transitions(em: Sequence[float]) -> dict[str, list[float]]:
-    """Per pair of consecutive episodes: corrected (wrong, right), corrupted (right, wrong), kept (right, right).
+def transitions(em: Sequence[float], answered: Sequence[bool]) -> dict[str, list[float]]:
+    """Per pair of consecutive episodes: corrected (wrong, then right), corrupted (right, then a wrong answer),
+    unanswered (right, then no answer, or the episode never ran) and kept (right, then right).
 
-    EM of the later episode is corrected + kept, EM of the earlier one corrupted + kept.
+    EM of the later episode is corrected + kept, EM of the earlier one corrupted + unanswered + kept.
     """
     pairs = [(before == 1.0, after == 1.0) for before, after in itertools.pairwise(em)]
+    lost = [before and not after for before, after in pairs]
     return {
         "corrected": [float(not before and after) for before, after in pairs],
-        "corrupted": [float(before and not after) for before, after in pairs],
+        "corrupted": [float(wrong and answer) for wrong, answer in zip(lost, answered[1:], strict=True)],
+        "unanswered": [float(wrong and not answer) for wrong, answer in zip(lost, answered[1:], strict=True)],
         "kept": [float(before and after) for before, after in pairs],
     }
 
 
-def _chosen(
-    record: MetaEpisode, name: str, scores: Sequence[float], answers: Sequence[str | None], episodes: int
+def _answered(record: MetaEpisode, episodes: int) -> list[bool]:
+    """Whether each episode gave an answer; those that were not needed have the last one's."""
+    ran = [episode.answer is not None for episode in record.episodes]
+    return ran + [record.stop in ENOUGH and ran[-1]] * (episodes - len(ran))
+
+
+def _by_choice(
+    record: MetaEpisode,
+    name: str,
+    scores: Sequence[float],
+    answers: Sequence[str | None],
+    episodes: int,
+    answer: str,
 ) -> dict[str, Any]:
     """One score of every episode, of every choice among the answers, and, for EM, of the choices by number of
     episodes."""
@@ -97,7 +115,8 @@ def _chosen(
     values = _pad(scores, episodes, fill=scores[-1] if record.stop in ENOUGH else 0.0)
     row: dict[str, Any] = {name: values, f"{name}_last": values[-1]}
     row |= {f"{name}_{choice}": reached[-1] for choice, reached in after.items()}
-    row[f"{name}_final"] = row[f"{name}_vote" if parallel else f"{name}_last_valid"]
+    single = values[0] if answer == "first" else row[f"{name}_{answer}"]
+    row[f"{name}_final"] = row[f"{name}_vote"] if parallel else single
     if name == "em":
         row |= {f"{name}_{choice}_after": reached for choice, reached in after.items()}
     return row

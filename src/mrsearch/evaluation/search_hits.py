@@ -1,7 +1,8 @@
 """Whether the agent's own searches brought a gold answer.
 
-Hits are counted as the retriever's report counts them (`has_answer`), so that the two can be compared. Libraries of
-rank metrics need judged passages; here a passage counts by what it says, and a question by any of its searches.
+Hits are counted as the retriever's report counts them (`scoring.holds_answer`), so that the two can be compared.
+Libraries of rank metrics need judged passages; here a passage counts by what it says, and a question by any of its
+searches.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from functools import lru_cache
 
 from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import MetaEpisode
-from mrsearch.retrieval.quality import has_answer
+from mrsearch.agent.scoring import holds_answer
 
 
 def first_hit(record: MetaEpisode) -> float:
     """The best rank, from 1, at which a search of the meta-episode found a passage that holds a gold answer; infinity
     where none did."""
     golds = tuple(record.question.golden_answers)
-    return min((_rank(hits, golds) for hits in _found(record)), default=math.inf)
+    return min((_rank(hits, golds) for hits in _search_results(record)), default=math.inf)
 
 
-def _found(record: MetaEpisode) -> Iterator[Sequence[Hit]]:
+def _search_results(record: MetaEpisode) -> Iterator[Sequence[Hit]]:
     """The passages of each search."""
     yield record.prompt_hits or ()
     yield from (turn.hits for episode in record.episodes for turn in episode.turns)
@@ -36,4 +37,4 @@ def _rank(hits: Sequence[Hit], golds: tuple[str, ...]) -> float:
 @lru_cache(maxsize=65_536)
 def _holds(text: str, golds: tuple[str, ...]) -> bool:
     """The same passage is met under several methods."""
-    return has_answer(text, golds)
+    return holds_answer(text, golds)

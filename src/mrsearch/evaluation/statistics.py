@@ -1,157 +1,169 @@
-"""Intervals and paired tests over questions and training seeds.
+"""Means over questions and training seeds, with intervals that hold for questions and seeds that were not drawn.
 
-Shapes: S seeds, Q questions of one benchmark, K measures, R resamples.
+Shapes: S seeds, Q questions of one benchmark, K measures. Where seeds say nothing about training (nothing was trained),
+callers give the mean over seeds as one seed.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-Array = NDArray[np.float64]
-FLIPS_AT_ONCE = 1000
-"""Sign patterns in memory at the same time."""
+from mrsearch.evaluation.uncertainty import Array, critical, tail
+
+Counts = NDArray[np.int64]
+
+PSEUDO = 2.0
+"""Questions that are added, half of the answers right, where a variance is estimated: too few to matter among a
+hundred, enough that agreement on every question is not taken for certainty (Agresti and Min, 2005)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resampled:
-    """K estimates with what their intervals need; several can be averaged into one."""
+class Estimates:
+    """K means with the two parts of their variance; several can be averaged into one."""
 
     values_K: Array
-    """The estimates: means over seeds and questions."""
-    draws_RK: Array
-    """The same means over resampled questions."""
+    """Means over seeds and questions."""
+    below_K: Array
+    """Variance by chance over questions, towards lower truths."""
+    above_K: Array
+    """The same, towards higher truths: it differs for shares near 0 and 1."""
+    shared_K: Array
+    """What the spread between seeds holds of that variance already: chance on single questions of single seeds."""
     seeds_SK: Array
     """Each seed's own mean."""
-    noise_K: Array
-    """How much the seeds' means would differ in variance if seeds mattered only through chance on single questions."""
-    questions: int
-    """Clusters behind the estimate."""
+    least_K: Array
+    """The smallest value that is possible."""
+    most_K: Array
+    """The largest."""
+    questions_K: Counts
+    """Questions behind each estimate."""
+
+    @property
+    def between_K(self) -> Array:
+        """Variance by the spread between seeds; 0 where there is one seed."""
+        seeds = len(self.seeds_SK)
+        return self.seeds_SK.var(axis=0, ddof=1) / seeds if seeds > 1 else np.zeros_like(self.values_K)
 
 
-def question_weights(samples: int, questions: int, seed: int, label: str) -> Array:
-    """Bootstrap weights [R, Q], rows summing to 1; the same seed and label give the same weights.
+def estimate(values_SQK: Array, rates_K: NDArray[np.bool_], confidence: float) -> Estimates:
+    """Means of K measures of one benchmark; `rates_K` marks measures within [0, 1].
 
-    All methods of a benchmark share them, so that comparisons resample the same questions on both sides.
+    The variance of a rate is that which Wilson's interval with as many independent answers implies at this confidence:
+    exactly his where every score is 0 or 1 and there is one seed, n = Q where all questions score alike. ValueError for
+    values that are not finite.
     """
-    rng = np.random.default_rng([seed, zlib.crc32(label.encode())])
-    counts_RQ = rng.multinomial(questions, np.full(questions, 1.0 / questions), size=samples)
-    return counts_RQ / questions
-
-
-def resample(values_SQK: Array, weights_RQ: Array) -> Resampled:
-    """Means of K measures; a question is resampled with all its seeds together."""
-    seeds, questions, _ = values_SQK.shape
+    check_finite(values_SQK, "scores")
+    _, questions, _ = values_SQK.shape
     by_question_QK = values_SQK.mean(axis=0)
-    seeds_SK = values_SQK.mean(axis=1)
     values_K = by_question_QK.mean(axis=0)
-    noise_K = np.zeros_like(values_K)
-    if seeds > 1 and questions > 1:
-        rest_SQK = values_SQK - seeds_SK[:, None] - by_question_QK[None] + values_K
-        noise_K = (rest_SQK**2).sum(axis=(0, 1)) / ((seeds - 1) * (questions - 1)) / questions
-    return Resampled(values_K, weights_RQ @ by_question_QK, seeds_SK, noise_K, questions)
-
-
-def average(parts: Sequence[Resampled]) -> Resampled:
-    """The unweighted mean over benchmarks, whose questions are resampled independently."""
-    return Resampled(
-        np.mean([part.values_K for part in parts], axis=0),
-        np.mean([part.draws_RK for part in parts], axis=0),
-        np.mean([part.seeds_SK for part in parts], axis=0),
-        np.sum([part.noise_K for part in parts], axis=0) / len(parts) ** 2,
-        sum(part.questions for part in parts),
+    variance_K = by_question_QK.var(axis=0)
+    below_K = above_K = variance_K / max(questions - 1, 1)
+    inside_K = np.clip(values_K, 0.0, 1.0)
+    binary_K = inside_K * (1.0 - inside_K)
+    answers_K = questions * (questions * binary_K + PSEUDO) / (questions * variance_K + PSEUDO)
+    low_K, high_K = wilson(inside_K, answers_K, confidence)
+    quantile = stats.norm.ppf((1.0 + confidence) / 2)
+    return Estimates(
+        values_K,
+        np.where(rates_K, ((inside_K - low_K) / quantile) ** 2, below_K),
+        np.where(rates_K, ((high_K - inside_K) / quantile) ** 2, above_K),
+        shared_variance(values_SQK, values_SQK),
+        values_SQK.mean(axis=1),
+        np.where(rates_K, 0.0, -np.inf),
+        np.where(rates_K, 1.0, np.inf),
+        np.full(len(values_K), questions),
     )
 
 
-def interval(estimate: Resampled, confidence: float, rates_K: NDArray[np.bool_] | None = None) -> tuple[Array, Array]:
-    """Percentile intervals (low [K], high [K]) over questions and, when there are several, over seeds.
+def average(estimates: Sequence[Estimates]) -> Estimates:
+    """The unweighted mean over benchmarks, whose questions are drawn independently: their variances add up."""
+    count = len(estimates)
+    return Estimates(
+        np.mean([benchmark.values_K for benchmark in estimates], axis=0),
+        np.sum([benchmark.below_K for benchmark in estimates], axis=0) / count**2,
+        np.sum([benchmark.above_K for benchmark in estimates], axis=0) / count**2,
+        np.sum([benchmark.shared_K for benchmark in estimates], axis=0) / count**2,
+        np.mean([benchmark.seeds_SK for benchmark in estimates], axis=0),
+        np.mean([benchmark.least_K for benchmark in estimates], axis=0),
+        np.mean([benchmark.most_K for benchmark in estimates], axis=0),
+        np.sum([benchmark.questions_K for benchmark in estimates], axis=0),
+    )
 
-    Seeds are few, so resampling them would give intervals that are far too narrow. Their spread beyond the chance of
-    single questions (two-way analysis of variance) enters instead as a Student t term with S - 1 degrees of freedom.
-    `rates_K` marks measures within [0, 1]: their intervals stay inside, and where every question scores the same 0 or
-    1, so that there is nothing to resample, they are Wilson's with n = Q.
+
+def join(estimates: Sequence[Estimates]) -> Estimates:
+    """The same estimates side by side."""
+    return Estimates(
+        *(
+            np.concatenate([getattr(benchmark, field.name) for benchmark in estimates], axis=-1)
+            for field in fields(Estimates)
+        )
+    )
+
+
+def interval(estimates: Estimates, confidence: float) -> tuple[Array, Array]:
+    """(low [K], high [K]) for questions and, when there are several seeds, for trainings that were not drawn.
+
+    NaN where all questions and seeds gave the same count, which says nothing about how others would differ.
     """
-    draws_RK = estimate.draws_RK + _seed_term(estimate.seeds_SK, estimate.noise_K, len(estimate.draws_RK))
-    tails = [(1.0 - confidence) / 2, (1.0 + confidence) / 2]
-    low_K, high_K = np.quantile(draws_RK, tails, axis=0)
-    if rates_K is not None:
-        low_K, high_K = np.where(rates_K, [np.clip(low_K, 0, 1), np.clip(high_K, 0, 1)], [low_K, high_K])
-        for constant in (0.0, 1.0):
-            same_K = rates_K & (np.abs(estimate.values_K - constant) < 1e-12)
-            wilson = stats.binomtest(round(constant * estimate.questions), estimate.questions).proportion_ci(
-                confidence, "wilson"
-            )
-            low_K[same_K], high_K[same_K] = wilson.low, wilson.high
+    ends = []
+    for sign, variance_K in ((-1.0, estimates.below_K), (1.0, estimates.above_K)):
+        total_K, share_K = _combined(estimates, variance_K)
+        width_K = critical(confidence, share_K, len(estimates.seeds_SK) - 1) * np.sqrt(total_K)
+        ends.append(np.clip(estimates.values_K + sign * width_K, estimates.least_K, estimates.most_K))
+    unknown_K = estimates.below_K + estimates.above_K + estimates.between_K == 0.0
+    low_K, high_K = (np.where(unknown_K, np.nan, end_K) for end_K in ends)
     return low_K, high_K
 
 
-def relative_improvement(
-    method: Resampled, baseline: Resampled, joint: Resampled, confidence: float
-) -> tuple[float, float, float]:
-    """mean(method) / mean(baseline) - 1 with its interval, resampling the same questions and pairing the same seeds.
-
-    The three arguments hold one measure each; `joint` is `resample` of the linearised ratio (see `linearised_ratio`).
-    A baseline of 0 gives NaN; resamples in which only the baseline is 0 count as infinite.
-    """
-    if baseline.values_K[0] == 0.0:
-        return float("nan"), float("nan"), float("nan")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        draws_R = method.draws_RK[:, 0] / baseline.draws_RK[:, 0] - 1.0
-    draws_R = draws_R + _seed_term(joint.seeds_SK, joint.noise_K, len(draws_R))[:, 0]
-    low, high = np.quantile(draws_R[~np.isnan(draws_R)], [(1 - confidence) / 2, (1 + confidence) / 2], method="higher")
-    return float(method.values_K[0] / baseline.values_K[0] - 1.0), float(max(low, -1.0)), float(high)
+def p_value(estimates: Estimates) -> Array:
+    """Two-sided p-values [K] of "the truth is 0", from the model of `interval`: below 0.05 where the 95 % interval
+    leaves 0 out."""
+    variance_K = np.where(estimates.values_K > 0.0, estimates.below_K, estimates.above_K)
+    total_K, share_K = _combined(estimates, variance_K)
+    assert (total_K > 0.0).all(), "an estimate without variance has no p-value"
+    return tail(estimates.values_K / np.sqrt(total_K), share_K, len(estimates.seeds_SK) - 1)
 
 
-def linearised_ratio(method_SQ: Array, baseline_SQ: Array, method_mean: float, baseline_mean: float) -> Array:
-    """Each question's contribution [S, Q, 1] to the ratio of means, to first order (delta method)."""
-    ratio = method_mean / baseline_mean
-    return ((method_SQ - ratio * baseline_SQ) / baseline_mean)[..., None]
+def wilson(rate_K: Array, answers_K: Array, confidence: float) -> tuple[Array, Array]:
+    """Wilson's score interval (low [K], high [K]) of a rate among `answers_K` independent answers, any real number."""
+    squared = stats.norm.ppf((1.0 + confidence) / 2) ** 2
+    middle_K = (rate_K + squared / (2 * answers_K)) / (1.0 + squared / answers_K)
+    half_K = np.sqrt(squared * rate_K * (1.0 - rate_K) / answers_K + (squared / (2 * answers_K)) ** 2)
+    half_K = half_K / (1.0 + squared / answers_K)
+    return np.minimum(middle_K - half_K, rate_K), np.maximum(middle_K + half_K, rate_K)
 
 
-def sign_flip_test(differences: Sequence[Array], samples: int, seed: int) -> float:
-    """Two-sided p-value of "the mean difference is 0": a permutation test that flips the sign of each question.
-
-    `differences` holds, per benchmark, each question's difference (mean over seeds); the statistic is the unweighted
-    mean over benchmarks. Few questions are enumerated, more are sampled, where the observed signs count as one sample.
-    The test is over questions: it says nothing about seeds that were not trained.
-    """
-    weighted = np.concatenate([part / (part.size * len(differences)) for part in differences])
-    weighted = np.sort(weighted[weighted != 0.0])
-    observed = abs(weighted.sum()) - 1e-12
-    if weighted.size < 30 and 2**weighted.size <= samples:
-        numbers = np.arange(2**weighted.size)[:, None]
-        flips = (numbers >> np.arange(weighted.size)) & 1
-        return float(np.mean(np.abs((1 - 2 * flips) @ weighted) >= observed))
-    rng = np.random.default_rng(seed)
-    as_extreme = 0
-    for first in range(0, samples, FLIPS_AT_ONCE):
-        size = (min(FLIPS_AT_ONCE, samples - first), weighted.size)
-        drawn = np.unpackbits(rng.integers(0, 256, (size[0], -(-size[1] // 8)), dtype=np.uint8), axis=1, count=size[1])
-        as_extreme += int(np.sum(np.abs(weighted.sum() - 2 * (drawn @ weighted)) >= observed))
-    return (as_extreme + 1) / (samples + 1)
+def shared_variance(ours_SQK: Array, theirs_SQK: Array) -> Array:
+    """Covariance [K] of two means over S seeds by chance on single questions of single seeds (two-way analysis of
+    variance); 0 where there is one seed or one question."""
+    seeds, questions, measures = ours_SQK.shape
+    if seeds == 1 or questions == 1:
+        return np.zeros(measures)
+    products_K = np.einsum("sqk,sqk->k", ours_SQK, theirs_SQK)
+    by_question_K = np.einsum("qk,qk->k", ours_SQK.mean(axis=0), theirs_SQK.mean(axis=0))
+    by_seed_K = np.einsum("sk,sk->k", ours_SQK.mean(axis=1), theirs_SQK.mean(axis=1))
+    means_K = ours_SQK.mean(axis=(0, 1)) * theirs_SQK.mean(axis=(0, 1))
+    rest_K = products_K - seeds * by_question_K - questions * by_seed_K + seeds * questions * means_K
+    return np.asarray(rest_K / ((seeds - 1) * (questions - 1) * questions * seeds))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction, in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    corrected = np.empty(len(order))
-    largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, p_values[place] * (len(order) - rank)))
-        corrected[place] = largest
-    return [float(value) for value in corrected]
+def check_finite(values: Array, label: str) -> None:
+    """ValueError where a value is NaN or infinite."""
+    wrong = int(np.size(values) - np.isfinite(values).sum())
+    if wrong:
+        raise ValueError(f"{wrong} of {np.size(values)} {label} are not finite numbers: evaluate these questions again")
 
 
-def _seed_term(seeds_SK: Array, noise_K: Array, samples: int) -> Array:
-    """Draws [R, K] of the seeds' contribution: evenly spaced quantiles of Student's t in a fixed random order."""
-    seeds = len(seeds_SK)
-    if seeds < 2:
-        return np.zeros((samples, 1))
-    spread_K = np.sqrt(np.maximum(seeds_SK.var(axis=0, ddof=1) - noise_K, 0.0) / seeds)
-    grid_R = stats.t.ppf((np.arange(samples) + 0.5) / samples, seeds - 1)
-    return np.random.default_rng(samples).permutation(grid_R)[:, None] * spread_K
+def _combined(estimates: Estimates, variance_K: Array) -> tuple[Array, Array]:
+    """The variance of K estimates and the seeds' share of it. What both parts hold counts once, and together they are
+    never less than chance over questions alone, whatever few seeds happen to agree on."""
+    between_K = estimates.between_K
+    rest_K = np.maximum(variance_K - np.clip(estimates.shared_K, 0.0, between_K), 0.0)
+    total_K = rest_K + between_K
+    share_K = np.divide(between_K, total_K, out=np.zeros_like(total_K), where=total_K > 0.0)
+    return total_K, share_K
