@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 
 from mrsearch.config import Study, digest
 
-HEADLINE = "final"
-"""What the method answers: the vote of parallel samples, else the paper's metric, the last valid answer."""
 KEY = ["model", "decoding", "seed", "method", "benchmark", "metric", "episode", "reference"]
 
 
@@ -59,11 +57,11 @@ class Metrics:
         """One estimate; ValueError when the file lacks it."""
         key = (model, decoding, seed, method, benchmark, metric, episode, reference)
         if key not in self._values:
-            place = dict(zip(KEY, key, strict=True))
-            raise ValueError(f"{self._path}: no row for {place}: make the metrics again")
+            fields = dict(zip(KEY, key, strict=True))
+            raise ValueError(f"{self._path}: no row for {fields}: make the metrics again")
         return self._values[key]
 
-    def places(self) -> Iterator[tuple[str, str, str, str]]:
+    def cells(self) -> Iterator[tuple[str, str, str, str]]:
         """(model, decoding, method, benchmark) of every cell, in the order of the tables."""
         return itertools.product(self.study.models, self.decodings, self.study.methods, self.columns)
 
@@ -93,12 +91,12 @@ def benchmark_label(study: Study, benchmark: str) -> str:
 
 def learned(study: Study) -> list[str]:
     """Methods whose policy was trained beyond a warm start: what improvement is about."""
-    found = []
+    names = []
     for method in study.methods:
         owner = study.policy_of(method)
         if owner != "base" and study.training_stage(owner) != "warm_start":
-            found.append(method)
-    return found
+            names.append(method)
+    return names
 
 
 def parallel(study: Study, method: str) -> bool:
@@ -106,8 +104,8 @@ def parallel(study: Study, method: str) -> bool:
     return study.methods[method].context == "independent" and study.methods[method].episodes > 1
 
 
-def origin_note(rows: Metrics) -> str:
+def origin_note(metrics: Metrics) -> str:
     """Last note of every table: study, seeds, protocol, data and code behind its numbers."""
-    study = rows.study
+    study = metrics.study
     seeds = ", ".join(map(str, study.seeds))
-    return f"Study {study.name}, seeds {seeds}, protocol {digest(study.protocol)}, {rows.origin}."
+    return f"Study {study.name}, seeds {seeds}, protocol {digest(study.protocol)}, {metrics.origin}."

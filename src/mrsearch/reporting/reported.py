@@ -11,8 +11,11 @@ from pydantic import NonNegativeFloat, model_validator
 from mrsearch.config import Study
 from mrsearch.config.base import Model
 
+PREFIX = "paper_"
+"""Begins the names of tables beside reported values."""
 
-class Source(Model):
+
+class PaperSource(Model):
     """Where values were read."""
 
     title: str
@@ -60,7 +63,7 @@ class ReportedTable(Model):
 class Reported(Model):
     """The data file of reported values."""
 
-    sources: dict[str, Source]
+    sources: dict[str, PaperSource]
     """Papers by key."""
     tables: dict[str, ReportedTable]
     """Tables by the name of the file they become."""
@@ -76,6 +79,4 @@ def reported() -> Reported:
 def tables_for(study: Study) -> dict[str, str]:
     """Caption by name of every table that sets a model of the study beside reported values."""
     tables = reported().tables.items()
-    return {
-        f"paper_{name}": table.caption for name, table in tables if not table.models.keys().isdisjoint(study.models)
-    }
+    return {PREFIX + name: table.caption for name, table in tables if not table.models.keys().isdisjoint(study.models)}

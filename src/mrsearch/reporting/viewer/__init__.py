@@ -1,5 +1,5 @@
 """A static page to browse meta-episodes: no server, no network, nothing to build."""
 
-from mrsearch.reporting.viewer.build import Source, write_viewer
+from mrsearch.reporting.viewer.build import StudyRecords, write_viewer
 
-__all__ = ["Source", "write_viewer"]
+__all__ = ["StudyRecords", "write_viewer"]

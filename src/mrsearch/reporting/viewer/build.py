@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from mrsearch.agent.records import MetaEpisode, read_records
 from mrsearch.config import Study
-from mrsearch.evaluation.metrics import record_paths
+from mrsearch.config.layout import GROUPS_FILE, RecordKey, all_record_files, seed_folder
 from mrsearch.files import atomic_folder
 from mrsearch.reporting.frame import benchmark_label, method_label
 from mrsearch.reporting.viewer.records import packed, scores_of, search_text
@@ -26,26 +26,24 @@ from mrsearch.reporting.viewer.records import packed, scores_of, search_text
 CHUNK = 64
 """Records in one file."""
 MAX_RECORDS = 20_000
-GROUPS = "groups.jsonl.gz"
-"""A training's kept groups, beside its model."""
 TRAINING = {"id": "train", "label": "Training questions"}
-Place = dict[str, Any]
+RecordTags = dict[str, Any]
 """study, model, method, seed, decoding and benchmark of a record."""
-Paths = dict[tuple[str, str, int, str, str], Path]
-Groups = list[tuple[Place, list[MetaEpisode]]]
+Paths = dict[RecordKey, Path]
+Groups = list[tuple[RecordTags, list[MetaEpisode]]]
 
 
-class Source(NamedTuple):
+class StudyRecords(NamedTuple):
     """One study and where its meta-episodes lie."""
 
     study: Study
     records: Path
     """Folder of its evaluations."""
     models: Path | None = None
-    """Folder of its models; <model>/<method>/seed<k>/groups.jsonl.gz where a training kept groups."""
+    """Folder of its models, where trainings keep groups beside theirs."""
 
 
-def write_viewer(sources: Sequence[Source], out: Path, max_records: int = MAX_RECORDS) -> None:
+def write_viewer(sources: Sequence[StudyRecords], out: Path, max_records: int = MAX_RECORDS) -> None:
     """Write the folder `out`, whose index.html shows the studies' records; the same records give the same bytes.
 
     Of larger studies the same questions are kept for every method (chosen by a hash of their ids), so that at most
@@ -55,57 +53,48 @@ def write_viewer(sources: Sequence[Source], out: Path, max_records: int = MAX_RE
     names = [source.study.name for source in sources]
     if len(set(names)) < len(names):
         raise ValueError(f"studies {', '.join(names)}: two have the same name: show one of them")
-    found = [_record_paths(source) for source in sources]
-    per_file = max(1, max_records // sum(map(len, found)))
-    kept = [_kept_groups(source) for source in sources]
+    record_paths = [_record_paths(source) for source in sources]
+    per_file = max(1, max_records // sum(map(len, record_paths)))
+    groups_of = [_kept_groups(source) for source in sources]
     index = _Index(
-        [source.study for source in sources], [record for groups in kept for _, of in groups for record in of]
+        [source.study for source in sources], [record for groups in groups_of for _, of in groups for record in of]
     )
     shown = (
         itertools.chain(_records(source.study, paths, per_file, index), _group_records(groups, index))
-        for source, paths, groups in zip(sources, found, kept, strict=True)
+        for source, paths, groups in zip(sources, record_paths, groups_of, strict=True)
     )
-    with atomic_folder(out) as part:
-        (part / "data").mkdir()
-        _copy_page(part)
+    with atomic_folder(out) as draft:
+        (draft / "data").mkdir()
+        _copy_page(draft)
         for number, chunk in enumerate(_chunks(itertools.chain.from_iterable(shown))):
             text = json.dumps(packed(number, chunk), ensure_ascii=False, separators=(",", ":"))
-            _script(part / "data" / f"{number}.js", "mrsearchChunk(", text, ");")
-        _script(part / "data" / "index.js", "var mrsearchIndexText = ", index.text(), ";")
+            _script(draft / "data" / f"{number}.js", "mrsearchChunk(", text, ");")
+        _script(draft / "data" / "index.js", "var mrsearchIndexText = ", index.text(), ";")
 
 
 class _Index:
     """What the list shows and filters, column by column."""
 
-    def __init__(self, studies: list[Study], kept: list[MetaEpisode]) -> None:
+    def __init__(self, studies: list[Study], group_records: list[MetaEpisode]) -> None:
         self.studies = studies
-        self.steps = sorted({record.tags["step"] for record in kept})
+        self.steps = sorted({record.tags["step"] for record in group_records})
         self.questions: dict[tuple[str, str, str], int] = {}
-        self.asked: list[dict[str, Any]] = []
+        self.listed: list[dict[str, Any]] = []
         self.total = 0
-        decodings = [name for study in studies for name in study.evaluation.decoding]
-        benchmarks = [name for study in studies for name in study.benchmarks]
-        self.values: dict[str, list[Any]] = {
-            "study": [study.name for study in studies],
-            "model": _distinct(name for study in studies for name in study.models),
-            "method": _distinct(name for study in studies for name in study.methods),
-            "seed": _distinct(seed for study in studies for seed in study.seeds),
-            "decoding": _distinct([*decodings, *map(_step_name, self.steps)]),
-            "benchmark": _distinct([*benchmarks, *([TRAINING["id"]] if kept else [])]),
-        }
+        self.values = _filters(studies, self.steps)
         self._codes = {name: {value: code for code, value in enumerate(values)} for name, values in self.values.items()}
-        others = ("question", "member", "pattern", "answer", "text")
-        self.columns: dict[str, list[Any]] = {name: [] for name in [*self.values, *others]}
+        further = ("question", "member", "pattern", "answer", "text")
+        self.columns: dict[str, list[Any]] = {name: [] for name in [*self.values, *further]}
 
-    def add(self, place: Place, record: MetaEpisode) -> None:
+    def add(self, keys: RecordTags, record: MetaEpisode) -> None:
         """Add the next record."""
-        key = (place["study"], place["benchmark"], record.question.id)
+        key = (keys["study"], keys["benchmark"], record.question.id)
         if key not in self.questions:
-            self.questions[key] = len(self.asked)
+            self.questions[key] = len(self.listed)
             golds = list(record.question.golden_answers)
-            self.asked.append({"id": record.question.id, "question": record.question.question, "golds": golds})
+            self.listed.append({"id": record.question.id, "question": record.question.question, "golds": golds})
         for name, codes in self._codes.items():
-            self.columns[name].append(codes[place[name]])
+            self.columns[name].append(codes[keys[name]])
         answers = [episode.answer for episode in record.episodes if episode.answer is not None]
         self.columns["question"].append(self.questions[key])
         self.columns["member"].append(record.tags.get("member"))
@@ -119,7 +108,7 @@ class _Index:
         benchmarks = {
             name: benchmark_label(study, name) for study in reversed(self.studies) for name in study.benchmarks
         }
-        benchmarks |= {TRAINING["id"]: TRAINING["label"]} if TRAINING["id"] in self.values["benchmark"] else {}
+        benchmarks[TRAINING["id"]] = TRAINING["label"]
         content = {
             "title": self.studies[0].title if len(self.studies) == 1 else "",
             "studies": self.values["study"],
@@ -131,14 +120,28 @@ class _Index:
             "reflections": [study.protocol.prompts.reflection for study in self.studies],
             "chunk": CHUNK,
             "total": self.total,
-            "questions": self.asked,
+            "questions": self.listed,
             "columns": self.columns,
         }
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
-def _record_paths(source: Source) -> Paths:
-    paths = record_paths(source.study, source.records)
+def _filters(studies: list[Study], steps: list[int]) -> dict[str, list[Any]]:
+    """The values of each filter; the steps are those of trainings, which stand beside decodings and benchmarks."""
+    decodings = [name for study in studies for name in study.evaluation.decoding]
+    benchmarks = [name for study in studies for name in study.benchmarks]
+    return {
+        "study": [study.name for study in studies],
+        "model": _distinct(name for study in studies for name in study.models),
+        "method": _distinct(name for study in studies for name in study.methods),
+        "seed": _distinct(seed for study in studies for seed in study.seeds),
+        "decoding": _distinct([*decodings, *map(_step_name, steps)]),
+        "benchmark": _distinct([*benchmarks, *([TRAINING["id"]] if steps else [])]),
+    }
+
+
+def _record_paths(source: StudyRecords) -> Paths:
+    paths = all_record_files(source.study, source.records)
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
         raise ValueError(f"{len(missing)} of {len(paths)} record files are missing, the first is {missing[0]}")
@@ -149,39 +152,39 @@ def _records(study: Study, paths: Paths, per_file: int, index: _Index) -> Iterat
     """The records to show; those of one question stand together, so that comparing them loads one file."""
     combinations = list(itertools.product(study.models, study.methods, study.seeds, study.evaluation.decoding))
     for benchmark in study.benchmarks:
-        by_question: dict[str, list[tuple[Place, MetaEpisode]]] = {}
+        by_question: dict[str, list[tuple[RecordTags, MetaEpisode]]] = {}
         for model, method, seed, decoding in combinations:
-            place = {"study": study.name, "model": model, "method": method, "seed": seed}
-            place |= {"decoding": decoding, "benchmark": benchmark}
+            keys = {"study": study.name, "model": model, "method": method, "seed": seed}
+            keys |= {"decoding": decoding, "benchmark": benchmark}
             read = list(read_records(paths[model, method, seed, decoding, benchmark]))
             index.total += len(read)
             for record in sorted(read, key=_order)[:per_file]:
-                by_question.setdefault(record.question.id, []).append((place, record))
+                by_question.setdefault(record.question.id, []).append((keys, record))
         for same_question in by_question.values():
-            for place, record in same_question:
-                index.add(place, record)
+            for keys, record in same_question:
+                index.add(keys, record)
                 yield record
 
 
-def _kept_groups(source: Source) -> Groups:
+def _kept_groups(source: StudyRecords) -> Groups:
     """Every training that kept groups, with what it kept."""
     study, models_dir = source.study, source.models
-    found: Groups = []
+    record_paths: Groups = []
     if models_dir is None:
-        return found
+        return record_paths
     for model, method, seed in itertools.product(study.models, study.methods, study.seeds):
-        path = models_dir / model / method / f"seed{seed}" / GROUPS
+        path = seed_folder(models_dir, model, method, seed) / GROUPS_FILE
         if study.methods[method].train and path.is_file():
-            place = {"study": study.name, "model": model, "method": method, "seed": seed, "benchmark": TRAINING["id"]}
-            found.append((place, list(read_records(path))))
-    return found
+            keys = {"study": study.name, "model": model, "method": method, "seed": seed, "benchmark": TRAINING["id"]}
+            record_paths.append((keys, list(read_records(path))))
+    return record_paths
 
 
-def _group_records(kept: Groups, index: _Index) -> Iterator[MetaEpisode]:
-    for place, records in kept:
+def _group_records(groups_of: Groups, index: _Index) -> Iterator[MetaEpisode]:
+    for keys, records in groups_of:
         index.total += len(records)
         for record in records:
-            index.add(place | {"decoding": _step_name(record.tags["step"])}, record)
+            index.add(keys | {"decoding": _step_name(record.tags["step"])}, record)
             yield record
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from mrsearch.agent import scoring
 from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import ActionKind, MetaEpisode, Turn
+from mrsearch.agent.scoring import holds_answer
 from mrsearch.evaluation.scores import score_record
 
 
@@ -20,17 +20,17 @@ def packed(number: int, records: Sequence[MetaEpisode]) -> dict[str, Any]:
 
 def search_text(record: MetaEpisode) -> str:
     """Queries and answers of a record, for the quick search."""
-    found = []
+    texts = []
     for episode in record.episodes:
-        found += [turn.content for turn in episode.turns if turn.action is ActionKind.search]
-        found += [episode.answer] if episode.answer is not None else []
-    return "\n".join(dict.fromkeys(found))
+        texts += [turn.content for turn in episode.turns if turn.action is ActionKind.search]
+        texts += [episode.answer] if episode.answer is not None else []
+    return "\n".join(dict.fromkeys(texts))
 
 
 def scores_of(record: MetaEpisode) -> dict[str, Any]:
     """Scores per episode: those that the evaluator tagged, or, of a training's meta-episode, computed here."""
-    found: dict[str, Any] | None = record.tags.get("scores")
-    return found if found is not None else score_record(record)
+    texts: dict[str, Any] | None = record.tags.get("scores")
+    return texts if texts is not None else score_record(record)
 
 
 def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> dict[str, Any]:
@@ -49,6 +49,7 @@ def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> d
                 "stop": episode.stop.value,
                 "em": scores["em"][index],
                 "f1": scores["f1"][index],
+                **{name: int(scores[name][index]) for name in ("searches", "generated_tokens")},
                 "return": _to_go(record, scores["em"], index),
                 "turns": [_turn(record, turn, passages) for turn in episode.turns],
             }
@@ -89,15 +90,15 @@ def _turn(record: MetaEpisode, turn: Turn, passages: dict[tuple[str, str, str], 
 
 def _hits(record: MetaEpisode, hits: Sequence[Hit], passages: dict[tuple[str, str, str], int]) -> list[list[Any]]:
     """Position of the passage, its score, and whether it holds a gold answer."""
-    found = []
+    texts = []
     for hit in hits:
         passage = (hit.passage.id, hit.passage.title, hit.passage.text)
-        place = passages.setdefault(passage, len(passages))
-        found.append([place, round(hit.score, 4), int(_holds_gold(passage, record.question.golden_answers))])
-    return found
+        position = passages.setdefault(passage, len(passages))
+        texts.append([position, round(hit.score, 4), int(_holds_gold(passage, record.question.golden_answers))])
+    return texts
 
 
 @lru_cache(maxsize=65_536)
 def _holds_gold(passage: tuple[str, str, str], golds: tuple[str, ...]) -> bool:
     """Whether a gold answer stands in title or text; methods that find the same passage share the answer."""
-    return scoring.sub_em(f"{passage[1]} {passage[2]}", golds) == 1.0
+    return holds_answer(f"{passage[1]}\n{passage[2]}", golds)

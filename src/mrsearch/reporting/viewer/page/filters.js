@@ -14,7 +14,7 @@ var Filters = (function () {
     ["right", "ends right"],
     ["wrong", "ends wrong"],
     ["corrected", "wrong → right"],
-    ["corrupted", "right → wrong"],
+    ["corrupted", "right → wrong or no answer"],
     ["never", "never right"],
     ["always", "always right"],
   ];

@@ -71,14 +71,12 @@ var Record = (function () {
   const signed = (value) => (value > 0 ? "+" : "") + value.toFixed(3);
 
   function episodeBlock(episode, passages, number_, name, advantage) {
-    const tokens = episode.turns.reduce((sum, turn) => sum + turn.tokens, 0);
-    const searches = episode.turns.filter((turn) => turn.action === "search" || turn.hits.length).length;
     const right = episode.em === 1;
     const head = make("h3", right ? "right" : "wrong",
       make("span", "sign", right ? "✓" : "✗"), name + " " + number_,
       make("span", "answer-text", episode.answer === null ? "no answer" : episode.answer));
-    const facts = ["EM " + number(episode.em, 0), "F1 " + number(episode.f1, 2), searches + (searches === 1 ? " search" : " searches"),
-      tokens + " generated tokens", "ended: " + episode.stop.replace("_", " ")];
+    const facts = ["EM " + number(episode.em, 0), "F1 " + number(episode.f1, 2), episode.searches + (episode.searches === 1 ? " search" : " searches"),
+      episode.generated_tokens + " generated tokens", "ended: " + episode.stop.replace("_", " ")];
     if (episode.return !== null) facts.push("EM from here on " + number(episode.return, 0));
     if (advantage !== undefined) facts.push("advantage " + signed(advantage));
     const turns = make("ol", "turns");

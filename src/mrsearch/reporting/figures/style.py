@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
+from mrsearch.csv_cells import csv_text
 from mrsearch.files import atomic_file, write_text
+from mrsearch.reporting.contents import FIGURE_KINDS
 from mrsearch.reporting.frame import Metrics, learned
 
 if TYPE_CHECKING:
@@ -26,12 +28,13 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#00
 """Okabe and Ito's palette, told apart by colour-blind eyes."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (3, 3)))
-HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx")
-"""Markers, dashes and hatches tell methods apart in grey."""
+HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----")
+"""Markers, dashes and hatches tell methods apart in grey. Hatches of dots make an SVG ten times larger."""
 
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.0,
+    "text.parse_math": False,  # names of methods and models are text: a $ in them is a dollar
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.0,
     "xtick.labelsize": 6.5,
@@ -85,40 +88,40 @@ def look(study: Study) -> dict[str, dict[str, Any]]:
 
 
 def _look(index: int) -> dict[str, Any]:
-    again, place = divmod(index, len(COLORS))
+    again, color = divmod(index, len(COLORS))
     look = {
-        "color": COLORS[place],
-        "marker": MARKERS[(place + again) % len(MARKERS)],
-        "linestyle": DASHES[(place + again) % len(DASHES)],
+        "color": COLORS[color],
+        "marker": MARKERS[(color + again) % len(MARKERS)],
+        "linestyle": DASHES[(color + again) % len(DASHES)],
     }
     return look | {"markerfacecolor": "white"} if again % 2 else look
 
 
-def grid(rows: Metrics, x_label: str, y_label: str, legend_rows: int) -> tuple[Figure, list[tuple[Axes, str, str]]]:
+def grid(metrics: Metrics, x_label: str, y_label: str, legend_rows: int) -> tuple[Figure, list[tuple[Axes, str, str]]]:
     """A figure of column width with a titled panel per model and decoding, and (axes, model, decoding) of each.
 
     Panels share their axes; two stand side by side, and `legend_rows` lines are left for a legend below.
     """
     import matplotlib.pyplot as plt
 
-    models = list(rows.study.models)
-    places = [(model, decoding) for model in models for decoding in rows.decodings]
-    columns = min(2, len(places))
-    shape = math.ceil(len(places) / columns), columns
+    models = list(metrics.study.models)
+    keys = [(model, decoding) for model in models for decoding in metrics.decodings]
+    columns = min(2, len(keys))
+    shape = math.ceil(len(keys) / columns), columns
     size = (COLUMN, 0.35 + 1.75 * shape[0] + 0.15 * legend_rows)
     figure, panels = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
-    named = []
-    for axes, (model, decoding) in zip(panels.flat, places, strict=False):
-        words = [model] * (len(models) > 1) + [decoding] * (len(rows.decodings) > 1)
+    titled = []
+    for axes, (model, decoding) in zip(panels.flat, keys, strict=False):
+        words = [model] * (len(models) > 1) + [decoding] * (len(metrics.decodings) > 1)
         axes.set_title(", ".join(words) or decoding)
-        named.append((axes, model, decoding))
-    for axes in panels.flat[len(places) :]:
+        titled.append((axes, model, decoding))
+    for axes in panels.flat[len(keys) :]:
         axes.set_visible(False)
     for axes in panels[-1]:
         axes.set_xlabel(x_label)
     for axes in panels[:, 0]:
         axes.set_ylabel(y_label)
-    return figure, named
+    return figure, titled
 
 
 def legend_below(figure: Figure, **arguments: Any) -> None:
@@ -126,6 +129,16 @@ def legend_below(figure: Figure, **arguments: Any) -> None:
     if not arguments:
         arguments["handles"], arguments["labels"] = figure.axes[0].get_legend_handles_labels()
     figure.legend(**arguments, loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
+
+
+def _plain(data: pd.DataFrame) -> pd.DataFrame:
+    """The same values, with text that no spreadsheet runs."""
+    from pandas.api.types import is_numeric_dtype
+
+    plain = data.rename(columns=lambda name: csv_text(str(name)))
+    for name in plain.columns[[not is_numeric_dtype(kind) for kind in plain.dtypes]]:
+        plain[name] = plain[name].astype(object).map(lambda value: csv_text(value) if isinstance(value, str) else value)
+    return plain
 
 
 def save(figure: Figure, data: pd.DataFrame, out: Path, name: str) -> None:
@@ -140,8 +153,10 @@ def save(figure: Figure, data: pd.DataFrame, out: Path, name: str) -> None:
     }
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is found once, not once a format
-    for kind, fields in metadata.items():
-        with atomic_file(out / f"{name}.{kind}") as part:
-            figure.savefig(part, format=kind, metadata=fields)
+    for kind in FIGURE_KINDS:
+        if kind == "csv":
+            write_text(out / f"{name}.csv", _plain(data).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+            continue
+        with atomic_file(out / f"{name}.{kind}") as draft:
+            figure.savefig(draft, format=kind, metadata=metadata[kind])
     plt.close(figure)
-    write_text(out / f"{name}.csv", data.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

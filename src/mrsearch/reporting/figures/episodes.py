@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from mrsearch.config import Study
-from mrsearch.reporting import style
+from mrsearch.reporting.figures import style
 from mrsearch.reporting.frame import Metrics, learned, method_label, parallel
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ class Curve(NamedTuple):
     look: dict[str, Any]
 
 
-def em_by_episode(rows: Metrics, out: Path) -> None:
+def em_by_episode(metrics: Metrics, out: Path) -> None:
     """Draw the mean EM of each episode, a panel per model and decoding; methods of one episode are level lines.
 
     Parallel samples have two lines: the vote of the first k, which needs no gold answer, and the best of k (pass@k),
     which nothing that cannot see the gold answer reaches.
     """
-    curves = list(_curves(rows.study))
-    data = _data(rows, curves)
-    figure, panels = style.grid(rows, "Episode", "Mean EM (%)", math.ceil(len(curves) / 2))
+    curves = list(_curves(metrics.study))
+    data = _data(metrics, curves)
+    figure, panels = style.grid(metrics, "Episode", "Mean EM (%)", math.ceil(len(curves) / 2))
     panels[0][0].set_ylim(0, min(102.0, max(10.0, float(data.high.max()) * 100 + 4)))
     for axes, model, decoding in panels:
         _panel(axes, data[(data.model == model) & (data.decoding == decoding)], curves)
@@ -43,30 +43,30 @@ def em_by_episode(rows: Metrics, out: Path) -> None:
 
 
 def _curves(study: Study) -> list[Curve]:
-    chosen = [name for name in study.methods if study.methods[name].episodes > 1 or name in learned(study)]
+    methods = [name for name in study.methods if study.methods[name].episodes > 1 or name in learned(study)]
     looks = style.look(study)
-    found = []
-    for method in chosen or list(study.methods):
+    curves = []
+    for method in methods or list(study.methods):
         label, look = method_label(study, method), looks[method]
         if parallel(study, method):
-            found.append(Curve(method, "em_vote", f"{label}: vote", look))
+            curves.append(Curve(method, "em_vote", f"{label}: vote", look))
             hollow = {**look, "linestyle": (0, (1, 1.5)), "markerfacecolor": "white", "linewidth": 0.9}
-            found.append(Curve(method, "em_best", f"{label}: best", hollow))
+            curves.append(Curve(method, "em_best", f"{label}: best", hollow))
         else:
-            found.append(Curve(method, "em", label, look))
-    return found
+            curves.append(Curve(method, "em", label, look))
+    return curves
 
 
-def _data(rows: Metrics, curves: list[Curve]) -> pd.DataFrame:
+def _data(metrics: Metrics, curves: list[Curve]) -> pd.DataFrame:
     listed: list[dict[str, Any]] = []
-    for model in rows.study.models:
-        for decoding in rows.decodings:
+    for model in metrics.study.models:
+        for decoding in metrics.decodings:
             for method, metric, _, _ in curves:
-                for episode in range(1, rows.study.methods[method].episodes + 1):
-                    cell = rows.at(model, decoding, method, "average", metric, str(episode))
-                    place = {"model": model, "decoding": decoding, "method": method, "metric": metric}
+                for episode in range(1, metrics.study.methods[method].episodes + 1):
+                    cell = metrics.at(model, decoding, method, "average", metric, str(episode))
+                    keys = {"model": model, "decoding": decoding, "method": method, "metric": metric}
                     numbers = {"episode": episode, "em": cell.value, "low": cell.low, "high": cell.high}
-                    listed.append({**place, **numbers, "n": int(cell.n)})
+                    listed.append({**keys, **numbers, "n": int(cell.n)})
     return pd.DataFrame(listed)
 
 

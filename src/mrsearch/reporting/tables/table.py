@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from mrsearch.csv_cells import csv_text
 
 MOST_ROWS = 45
 """Rows that fit on a page of LaTeX."""
@@ -47,6 +50,8 @@ class Block:
     rows: list[list[TableCell]] = field(default_factory=list)
     closing: list[list[TableCell]] = field(default_factory=list)
     """Rows below a rule, such as n."""
+    group: str = ""
+    """What several blocks have in common, such as a decoding: LaTeX gives each group an environment of its own."""
 
 
 @dataclass(slots=True)
@@ -96,15 +101,28 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """Table environments, which need the packages booktabs and graphicx; what is wider than the line is made smaller.
 
-    Many rows become an environment for each block, so that none is higher than a page; the notes follow the last.
+    Each group of blocks has an environment of its own, and each block where there are many rows, so that none is higher
+    than a page; the notes follow the last.
     """
-    high = sum(len(block.rows) + len(block.closing) for block in table.blocks) > MOST_ROWS
-    parts = [[block] for block in table.blocks] if high else [table.blocks]
     lines = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
-    for number, blocks in enumerate(parts, 1):
-        notes = table.notes if number == len(parts) else []
-        lines += _environment(table, blocks, f"-{number}" if high else "", notes)
+    environments = _environments(table.blocks)
+    for number, blocks in enumerate(environments, 1):
+        notes = table.notes if number == len(environments) else []
+        lines += _environment(table, blocks, f"-{number}" if len(environments) > 1 else "", notes)
     return "\n".join(lines) + "\n"
+
+
+def _environments(blocks: list[Block]) -> list[list[Block]]:
+    groups = [list(group) for _, group in itertools.groupby(blocks, key=lambda block: block.group)]
+    return [
+        environment
+        for group in groups
+        for environment in ([[block] for block in group] if sum(map(_height, group)) > MOST_ROWS else [group])
+    ]
+
+
+def _height(block: Block) -> int:
+    return len(block.rows) + len(block.closing)
 
 
 def _environment(table: Table, blocks: list[Block], label: str, notes: list[str]) -> list[str]:
@@ -137,17 +155,17 @@ def _environment(table: Table, blocks: list[Block], label: str, notes: list[str]
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV; numbers to 6 significant digits."""
+    """Rows as CSV; numbers to 6 significant digits, text as spreadsheets run none of it."""
     listed = list(rows)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(listed[0]), lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({key: csv_text(key) for key in listed[0]})
     writer.writerows({key: _plain(value) for key, value in row.items()} for row in listed)
     return text.getvalue()
 
 
 def _plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else csv_text(str(value))
 
 
 def _md(text: str) -> str:
@@ -178,6 +196,7 @@ _TEX = str.maketrans(
         ">": "\\textgreater{}",
         "–": "--",
         "∞": "$\\infty$",
+        "°": "$\\circ$",
         "±": "$\\pm$",
         "γ": "$\\gamma$",
         "→": "$\\rightarrow$",

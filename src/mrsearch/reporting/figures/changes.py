@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mrsearch.reporting import style
+from mrsearch.reporting.figures import style
 from mrsearch.reporting.frame import Metrics, method_label, parallel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def corrected_and_corrupted(rows: Metrics, out: Path) -> None:
+def corrected_and_corrupted(metrics: Metrics, out: Path) -> None:
     """Draw the share of questions corrected (up) and corrupted (down) in each later episode, per model and decoding."""
     from matplotlib.patches import Patch
 
-    study = rows.study
+    study = metrics.study
     methods = [method for method in study.methods if study.methods[method].episodes > 1 and not parallel(study, method)]
-    data = _data(rows, methods)
+    data = _data(metrics, methods)
     looks = style.look(study)
-    figure, panels = style.grid(rows, "Episode", "Share of questions (%)", math.ceil(len(methods) / 2))
+    figure, panels = style.grid(metrics, "Episode", "Share of questions (%)", math.ceil(len(methods) / 2))
     for axes, model, decoding in panels:
         _panel(axes, data[(data.model == model) & (data.decoding == decoding)], methods, looks)
     first = panels[0][0]
@@ -41,15 +41,15 @@ def corrected_and_corrupted(rows: Metrics, out: Path) -> None:
     style.save(figure, data, out, "changes")
 
 
-def _data(rows: Metrics, methods: list[str]) -> pd.DataFrame:
+def _data(metrics: Metrics, methods: list[str]) -> pd.DataFrame:
     listed: list[dict[str, Any]] = []
-    for model in rows.study.models:
-        for decoding in rows.decodings:
+    for model in metrics.study.models:
+        for decoding in metrics.decodings:
             for method in methods:
-                for episode in range(2, rows.study.methods[method].episodes + 1):
+                for episode in range(2, metrics.study.methods[method].episodes + 1):
                     row: dict[str, Any] = {"model": model, "decoding": decoding, "method": method, "episode": episode}
                     for metric in ("corrected", "corrupted"):
-                        cell = rows.at(model, decoding, method, "average", metric, str(episode))
+                        cell = metrics.at(model, decoding, method, "average", metric, str(episode))
                         row.update({metric: cell.value, f"{metric}_low": cell.low, f"{metric}_high": cell.high})
                     listed.append(row)
     columns = ["model", "decoding", "method", "episode"]
@@ -70,13 +70,13 @@ def _panel(axes: Axes, data: pd.DataFrame, methods: list[str], looks: dict[str, 
             axes.bar(x, middle, width * 0.9, hatch=_hatch(index), edgecolor="white", **shade)
             axes.errorbar(x, middle, yerr=[below, above], fmt="none", ecolor="#222222", elinewidth=0.8)
     axes.axhline(0, color="#222222", linewidth=0.8)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     if not data.empty:
         axes.set_xticks(sorted(data.episode.unique()))
     axes.grid(axis="x", visible=False)
-    for place, word, side in ((0.99, "corrected", "top"), (0.025, "corrupted", "bottom")):
+    for height, word, side in ((0.99, "corrected", "top"), (0.025, "corrupted", "bottom")):
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        axes.text(0.02, place, word, transform=axes.transAxes, va=side, fontsize=6.5, fontstyle="italic", bbox=box)
+        axes.text(0.02, height, word, transform=axes.transAxes, va=side, fontsize=6.5, fontstyle="italic", bbox=box)
 
 
 def _hatch(index: int) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from html import escape
 
-from mrsearch.reporting.layout import Mark, Table, TableCell
+from mrsearch.reporting.tables.table import Mark, Table, TableCell
 
 STYLE = """
 :root { color-scheme: light dark; --rule: light-dark(#bbb, #555); }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; }
+body { font: 14px/1.45 system-ui, sans-serif; margin: 1rem; background: Canvas; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .4rem 0; }
-th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th, td { padding: .25rem .42rem; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; z-index: 1; }
+td:first-child { white-space: normal; min-width: 7rem; max-width: 12rem; }
 thead th { border-top: 2px solid; border-bottom: 1px solid; white-space: normal; vertical-align: bottom; }
 tbody { border-bottom: 1px solid var(--rule); }
 tbody th { font-weight: 400; font-style: italic; text-align: left; }
+caption span, tbody th span { display: inline-block; position: sticky; left: 0; max-width: calc(100vw - 2rem); }
 sup { line-height: 0; }
 .second { text-decoration: underline; }
 .notes { font-size: .87em; max-width: 60rem; padding-left: 1.2rem; }
@@ -31,14 +33,14 @@ def to_html(table: Table) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(table.caption)}</title>",
         f"<style>{STYLE}</style></head><body>",
-        f'<div class="scroll"><table><caption>{escape(table.caption)}</caption>',
+        f'<div class="scroll"><table><caption><span>{escape(table.caption)}</span></caption>',
         "<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header) + "</tr></thead>",
     ]
     for block in table.blocks:
         lines.append("<tbody>")
         if block.title:
             span = len(table.header)
-            lines.append(f'<tr><th scope="rowgroup" colspan="{span}">{escape(block.title)}</th></tr>')
+            lines.append(f'<tr><th scope="rowgroup" colspan="{span}"><span>{escape(block.title)}</span></th></tr>')
         lines += ["<tr>" + "".join(map(_cell, row)) + "</tr>" for row in block.rows + block.closing]
         lines.append("</tbody>")
     lines.append("</table></div>")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mrsearch.reporting import style
+from mrsearch.reporting.figures import style
 from mrsearch.reporting.frame import Metrics, method_label
-from mrsearch.reporting.scaling import points, scaled, stops_early
+from mrsearch.reporting.tables.scaling import points, scaled, stops_early
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AXES = (("episodes", "Episodes"), ("generated_tokens", "Generated tokens"))
 
 
-def scaling_curves(rows: Metrics, out: Path) -> None:
+def scaling_curves(metrics: Metrics, out: Path) -> None:
     """Draw mean EM against episodes (left) and against generated tokens (right, each tick twice the one before), a row
     per model and decoding.
 
@@ -26,22 +26,22 @@ def scaling_curves(rows: Metrics, out: Path) -> None:
     """
     import matplotlib.pyplot as plt
 
-    study = rows.study
-    data = _data(rows)
+    study = metrics.study
+    data = _data(metrics)
     looks = style.look(study)
-    places = [(model, decoding) for decoding in rows.decodings for model in study.models]
+    keys = [(model, decoding) for decoding in metrics.decodings for model in study.models]
     legend = 0.15 * math.ceil(len(scaled(study)) / 2)
     figure, panels = plt.subplots(
-        len(places), 2, figsize=(style.PAGE, 0.4 + 2.1 * len(places) + legend), sharey=True, squeeze=False
+        len(keys), 2, figsize=(style.PAGE, 0.4 + 2.1 * len(keys) + legend), sharey=True, squeeze=False
     )
-    for (model, decoding), row in zip(places, panels, strict=True):
-        chosen = data[(data.model == model) & (data.decoding == decoding)]
+    for (model, decoding), row in zip(keys, panels, strict=True):
+        of_panel = data[(data.model == model) & (data.decoding == decoding)]
         for axes, (key, name) in zip(row, AXES, strict=True):
-            _panel(rows, axes, chosen, key, looks)
+            _panel(metrics, axes, of_panel, key, looks)
             axes.set_xlabel(name)
             _scale(axes, key)
         row[0].set_ylabel("Mean EM (%)")
-        if len(places) > 1:
+        if len(keys) > 1:
             row[0].set_title(f"{model}, {decoding}")
     low, high = data.em.min() * 100, data.em.max() * 100
     panels[0][0].set_ylim(max(0.0, low - 5), min(102.0, high + 5))
@@ -49,15 +49,15 @@ def scaling_curves(rows: Metrics, out: Path) -> None:
     style.save(figure, data, out, "scaling")
 
 
-def _data(rows: Metrics) -> pd.DataFrame:
+def _data(metrics: Metrics) -> pd.DataFrame:
     """A row per method and number of episodes; one row, of their mean, where a method stops early."""
     listed: list[dict[str, Any]] = []
-    for decoding in rows.decodings:
-        for model in rows.study.models:
-            for method in scaled(rows.study):
-                curve = points(rows, model, decoding, method)
-                early = stops_early(rows.study, method)
-                ran = rows.at(model, decoding, method, "average", "episodes_run", "all").value
+    for decoding in metrics.decodings:
+        for model in metrics.study.models:
+            for method in scaled(metrics.study):
+                curve = points(metrics, model, decoding, method)
+                early = stops_early(metrics.study, method)
+                ran = metrics.at(model, decoding, method, "average", "episodes_run", "all").value
                 for point in curve[-1:] if early else curve:
                     row: dict[str, Any] = {"model": model, "decoding": decoding, "method": method}
                     row |= {"episodes": ran if early else float(point.episodes), "stops_early": early}
@@ -77,11 +77,11 @@ def _scale(axes: Axes, key: str) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter())
 
 
-def _panel(rows: Metrics, axes: Axes, data: pd.DataFrame, key: str, looks: dict[str, dict[str, Any]]) -> None:
-    for method in scaled(rows.study):
+def _panel(metrics: Metrics, axes: Axes, data: pd.DataFrame, key: str, looks: dict[str, dict[str, Any]]) -> None:
+    for method in scaled(metrics.study):
         of_method = data[data.method == method]
         em, low, high = (of_method[name] * 100 for name in ("em", "low", "high"))
-        label, look = method_label(rows.study, method), looks[method]
+        label, look = method_label(metrics.study, method), looks[method]
         if bool(of_method.stops_early.iloc[0]):
             error = [em - low, high - em]
             axes.errorbar(

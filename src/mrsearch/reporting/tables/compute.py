@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study
+from mrsearch.config.layout import MODELS, StudyFolder
 from mrsearch.config.study import Resources
-from mrsearch.files import write_text
+from mrsearch.reporting.contents import COMPUTE
 from mrsearch.reporting.frame import method_label
-from mrsearch.reporting.html import to_html
-from mrsearch.reporting.layout import Block, Table, TableCell, to_csv, to_latex, to_markdown
+from mrsearch.reporting.tables.files import write_table
+from mrsearch.reporting.tables.table import Block, Table, TableCell
 
 HOUR = 3600.0
 SHARED_STAGES = {"data": "data", "corpus": "data", "index": "index", "retriever": "index"}
-SHARED_STAGES |= {"models": "data", "report": "report"}
+SHARED_STAGES |= {MODELS: "data", "report": "report"}
 """First part of a shared job's timing file, and the stage whose resources it took."""
 HEADER = (
     *("Jobs", "Training (h)", "Evaluation (h)", "Seconds per question"),
@@ -30,7 +31,7 @@ HEADER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TimedJob:
     """One job. None where nothing was measured."""
 
     stage: str
@@ -52,17 +53,27 @@ class Job:
     """Wall time from an evaluation's first question to its last, its start left out."""
 
     @property
+    def hours(self) -> float | None:
+        """Wall time."""
+        return None if self.seconds is None else self.seconds / HOUR
+
+    @property
+    def cpu_hours(self) -> float | None:
+        """CPU time of its processes."""
+        return None if self.cpu_seconds is None else self.cpu_seconds / HOUR
+
+    @property
     def core_hours(self) -> float | None:
         """Wall time times the cores of all nodes."""
-        return self._held(self.resources.threads)
+        return self._hours(self.resources.threads)
 
     @property
     def gpu_hours(self) -> float | None:
         """Wall time times the GPUs of all nodes."""
-        return self._held(self.resources.gpus)
+        return self._hours(self.resources.gpus)
 
-    def _held(self, each: int) -> float | None:
-        return None if self.seconds is None else self.seconds * each * self.resources.nodes / HOUR
+    def _hours(self, count: int) -> float | None:
+        return None if self.seconds is None else self.seconds * count * self.resources.nodes / HOUR
 
 
 def write_compute(study: Study, root: Path, out: Path) -> None:
@@ -71,52 +82,51 @@ def write_compute(study: Study, root: Path, out: Path) -> None:
     It reads Snakemake's measurements (benchmarks/), the training's run.json (models/) and the evaluation's (eval/). A
     job without them is a dash, and is counted in the notes. ValueError names a file that cannot be read.
     """
-    jobs = [*method_jobs(study, root), *shared_jobs(study, root / "benchmarks")]
+    jobs = [*method_jobs(study, root), *shared_jobs(study, StudyFolder(root).timings)]
     table = compute_table(study, jobs)
-    write_text(out / "compute.csv", to_csv(map(_row, jobs)))
-    write_text(out / "compute.md", to_markdown(table))
-    write_text(out / "compute.html", to_html(table))
-    write_text(out / "compute.tex", to_latex(table))
+    write_table(table, map(_row, jobs), out)
 
 
-def method_jobs(study: Study, root: Path) -> Iterator[Job]:
+def method_jobs(study: Study, root: Path) -> Iterator[TimedJob]:
     """Training and evaluation of every model, method and seed.
 
     A training is a job of its own that may be interrupted, so its time is the sum over its steps (run.json).
     """
+    folder = StudyFolder(root)
     for model in study.models:
         for method, settings in study.methods.items():
             for seed in study.seeds:
-                place = Path(model) / method / f"seed{seed}"
-                names = (model, method, seed, place.as_posix())
+                key = (model, method, seed)
+                names = (*key, f"{model}/{method}/seed{seed}")
                 if settings.train:
-                    run = _read_json(root / "models" / place / "run.json")
+                    run = _read_json(folder.training_record(*key))
                     stage = study.training_stage(method)
-                    held = run.get("config", {}).get("resources", {}).get(stage)
-                    asked = Resources.model_validate(held) if held else getattr(study.resources, stage)
-                    yield Job("train", *names, run.get("timing", {}).get("seconds"), asked)
-                measured = read_timing(root / "benchmarks" / "eval" / place.with_name(f"{place.name}.tsv"))
-                parts = _read_json(root / "eval" / place / "run.json").get("parts", {})
-                answering = sum(part["seconds"] for part in parts.values()) if parts else None
-                answered = sum(part.get("questions", 0) for part in parts.values()) if parts else None
+                    resources = run.get("config", {}).get("resources", {}).get(stage)
+                    used = Resources.model_validate(resources) if resources else getattr(study.resources, stage)
+                    yield TimedJob("train", *names, run.get("timing", {}).get("seconds"), used)
+                measured = read_timing(folder.timing(folder.evaluation_job(*key)))
+                run = _read_json(folder.evaluation_record(*key))
+                took, cells = run.get("timing", {}).get("parts", {}), run.get("parts", {})
+                answering = sum(took.values()) if took else None
+                answered = sum(cell["questions"] for cell in cells.values()) if cells else None
                 seconds = [measured.get("s"), answering]
                 wall = max((value for value in seconds if value is not None), default=None)
                 cpu, peak = measured.get("cpu_time"), measured.get("max_rss")
-                yield Job("evaluate", *names, wall, study.resources.evaluate, cpu, peak, answered, answering)
+                yield TimedJob("evaluate", *names, wall, study.resources.evaluate, cpu, peak, answered, answering)
 
 
-def shared_jobs(study: Study, folder: Path) -> Iterator[Job]:
+def shared_jobs(study: Study, folder: Path) -> Iterator[TimedJob]:
     """Questions, passages, indexes, untrained models and scores: what all methods share."""
     for path in sorted(folder.rglob("*.tsv")):
-        place = path.relative_to(folder).with_suffix("")
-        stage = SHARED_STAGES.get(place.parts[0])
-        trained = place.parts[0] == "models" and place.name != "base"
+        key = path.relative_to(folder).with_suffix("")
+        stage = SHARED_STAGES.get(key.parts[0])
+        trained = key.parts[0] == MODELS and key.name != "base"
         if stage is None or trained:
             continue
         measured = read_timing(path)
         resources = getattr(study.resources, stage)
         cpu, peak = measured.get("cpu_time"), measured.get("max_rss")
-        yield Job(place.parts[0], "", "", "", place.as_posix(), measured.get("s"), resources, cpu, peak)
+        yield TimedJob(key.parts[0], "", "", "", key.as_posix(), measured.get("s"), resources, cpu, peak)
 
 
 def read_timing(path: Path) -> dict[str, float]:
@@ -130,29 +140,31 @@ def read_timing(path: Path) -> dict[str, float]:
         rows = list(csv.DictReader(file, delimiter="\t"))
     if len(rows) != 1 or not rows[0].get("s"):
         raise ValueError(f"{path}: not one row of Snakemake's measurements: remove it and run its job again")
-    found = {}
+    columns = {}
     for name in ("s", "cpu_time", "max_rss"):
         text = rows[0].get(name) or "NA"
         if text not in ("NA", "-"):
-            found[name] = float(text)
-    return found
+            columns[name] = float(text)
+    return columns
 
 
-def compute_table(study: Study, jobs: list[Job]) -> Table:
+def compute_table(study: Study, jobs: list[TimedJob]) -> Table:
     """A row per method, summed over seeds, and a block of what methods share."""
     blocks = []
     for model in study.models:
         block = Block(model)
         for method in study.methods:
-            own = [job for job in jobs if (job.model, job.method) == (model, method)]
-            block.rows.append(_cells(method_label(study, method), own))
+            of_method = [job for job in jobs if (job.model, job.method) == (model, method)]
+            block.rows.append(_cells(method_label(study, method), of_method))
         blocks.append(block)
     shared = Block("shared by all methods")
     for stage in SHARED_STAGES:
-        if own := [job for job in jobs if not job.method and job.stage == stage]:
-            shared.rows.append(_cells(f"{stage} ({len(own)} {'job' if len(own) == 1 else 'jobs'})", own, shared=True))
+        if of_method := [job for job in jobs if not job.method and job.stage == stage]:
+            shared.rows.append(
+                _cells(f"{stage} ({len(of_method)} {'job' if len(of_method) == 1 else 'jobs'})", of_method)
+            )
     if jobs:
-        shared.closing.append(_cells("All", jobs, shared=True))
+        shared.closing.append(_cells("All", jobs))
     missing = sum(job.seconds is None for job in jobs)
     notes = [
         f"Sums over {len(study.seeds)} seed{'s' * (len(study.seeds) > 1)}. Core and GPU hours: wall time times what "
@@ -163,30 +175,29 @@ def compute_table(study: Study, jobs: list[Job]) -> Table:
         "The retrieval server is not counted; the stage retriever is the report that compares retrievers.",
         f"{missing} of {len(jobs)} jobs have no measurement.",
     ]
-    return Table("compute", "Time and hardware by method", list(HEADER), [*blocks, shared], notes)
+    return Table(COMPUTE, "Time and hardware by method", list(HEADER), [*blocks, shared], notes)
 
 
-def _cells(label: str, jobs: list[Job], shared: bool = False) -> list[TableCell]:
+def _cells(label: str, jobs: list[TimedJob]) -> list[TableCell]:
     training, evaluation = ([job for job in jobs if job.stage == stage] for stage in ("train", "evaluate"))
-    hours = [None if job.seconds is None else job.seconds / HOUR for job in jobs]
-    by_stage = [
-        _total([hour for job, hour in zip(jobs, hours, strict=True) if job in chosen])
-        for chosen in (training, evaluation)
-    ]
-    used = [None if job.cpu_seconds is None else job.cpu_seconds / HOUR for job in jobs if job.stage != "train"]
-    peaks = [job.peak_mb for job in jobs if job.peak_mb is not None]
     shown = [
-        *(["", ""] if shared and not (training or evaluation) else by_stage),
+        _total([job.hours for job in training]),
+        _total([job.hours for job in evaluation]),
         _per_question(evaluation),
         _total([job.core_hours for job in jobs]),
         _total([job.gpu_hours for job in jobs]),
-        _total(used),
-        f"{max(peaks) / 1000:.2f}" if peaks else "–",
+        _total([job.cpu_hours for job in jobs if job.stage != "train"]),
+        _peak([job.peak_mb for job in jobs if job.peak_mb is not None]),
     ]
     return [TableCell(label), *map(TableCell, shown)]
 
 
-def _per_question(evaluation: list[Job]) -> str:
+def _peak(megabytes: list[float]) -> str:
+    """The largest in GB; a dash where none was measured."""
+    return f"{max(megabytes) / 1000:.2f}" if megabytes else "–"
+
+
+def _per_question(evaluation: list[TimedJob]) -> str:
     """Seconds per question of these evaluations; nothing where there is none, a dash where one was not measured."""
     if not evaluation:
         return ""
@@ -200,17 +211,23 @@ def _total(values: list[float | None]) -> str:
     """A sum for a reader; nothing where there was no job, a dash where one of them was not measured."""
     if not values:
         return ""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
+    measured = [value for value in values if value is not None]
+    if len(measured) < len(values):
         return "–"
-    total = sum(known)
+    total = sum(measured)
     return "0" if total == 0 else f"{total:.4f}" if total < 1 else f"{total:.1f}"
 
 
-def _row(job: Job) -> dict[str, Any]:
-    held = job.resources
+def _row(job: TimedJob) -> dict[str, Any]:
+    resources = job.resources
     row: dict[str, Any] = {"stage": job.stage, "model": job.model, "method": job.method, "seed": job.seed}
-    row |= {"job": job.name, "seconds": job.seconds, "nodes": held.nodes, "cores": held.threads, "gpus": held.gpus}
+    row |= {
+        "job": job.name,
+        "seconds": job.seconds,
+        "nodes": resources.nodes,
+        "cores": resources.threads,
+        "gpus": resources.gpus,
+    }
     row |= {"core_hours": job.core_hours, "gpu_hours": job.gpu_hours}
     row |= {"cpu_seconds": job.cpu_seconds, "peak_mb": job.peak_mb}
     row |= {"questions": job.answered, "answering_seconds": job.answering_seconds}
@@ -221,7 +238,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        columns: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: cannot be read: {error}: run its job again") from error
-    return found
+    return columns
