@@ -1,20 +1,25 @@
-"""Commands that the workflow itself runs, outside of its jobs."""
+"""Commands as words, and those that the workflow itself runs, outside of its jobs."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
+def option_words(options: Mapping[str, object]) -> list[str]:
+    """The options of a command, by their names in Python; those that are None are left out."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+
+
 def run_to_the_end(command: Sequence[str], log: Path) -> int:
-    """Run a command with its output in `log`; returns its exit status.
+    """Run a command with its messages in `log` and what it prints on this terminal; returns its exit status.
 
     Ctrl-C reaches the command as well, which then clears up after itself. KeyboardInterrupt is raised only after that.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stderr=output)
     interrupt: KeyboardInterrupt | None = None
     while True:
         try:

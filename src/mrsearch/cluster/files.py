@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from mrsearch.files import locked
 
 
 class JobFiles:
@@ -27,10 +27,6 @@ class JobFiles:
         """The files of the job whose output goes to `log`."""
         return cls(log.with_suffix(".job"))
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[bool]:
         """One submitter at a time, whichever process or node it runs on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return locked(self.folder / "lock")

@@ -22,6 +22,15 @@ class Launcher(Protocol):
         """Whether the job still waits to be started."""
         ...
 
+    def describe(self, job_id: str) -> str:
+        """State of the job in the words of who runs it, such as "PENDING (Priority)"."""
+        ...
+
+    def owns(self, job_id: str, name: str, log: Path) -> bool:
+        """Whether the id is that of the job which this user submitted with that name and log, and not of a later one
+        that was given the same id, or of one that an edited file names; true while that cannot be asked."""
+        ...
+
     def cancel(self, job_id: str) -> None:
         """End the job and wait until it is gone; nothing happens if it already is."""
         ...
@@ -32,10 +41,6 @@ class ManagedLauncher(Launcher, Protocol):
 
     def find(self, name: str, log: Path) -> str | None:
         """An active job of this name and log that no state file mentions, because its submitter was killed."""
-        ...
-
-    def describe(self, job_id: str) -> str:
-        """State of the job in the words of who runs it, such as "PENDING (Priority)"."""
         ...
 
     def lost(self, job_id: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +15,12 @@ import psutil
 from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.task import TaskSpec, task_command, write_task
 
+TASK_MODULE = "mrsearch.cluster.task"
+MODULES = {
+    "retriever": "mrsearch.retrieval.service.supervisor",
+    "lease keeper": "mrsearch.retrieval.service.lease",
+}
+"""What jobs of these names run; all others run TASK_MODULE."""
 GRACE_SECONDS = 30.0
 """Between SIGTERM and SIGKILL."""
 
@@ -33,6 +40,24 @@ class LocalLauncher:
     def active(self, job_id: str) -> bool:
         """Whether that very process still runs."""
         return self._process(job_id) is not None
+
+    def describe(self, job_id: str) -> str:
+        """Whether the process runs."""
+        return "RUNNING" if self.active(job_id) else "ENDED"
+
+    def owns(self, job_id: str, name: str, log: Path) -> bool:
+        """Whether that process is this user's and runs the module that a job of that name runs, for the files beside
+        `log`."""
+        process = self._process(job_id)
+        if process is None:
+            return False
+        beside = str(log.absolute().with_suffix(""))
+        try:
+            words, is_own_user = process.cmdline(), process.uids().real == os.getuid()
+        except psutil.Error:
+            return False
+        is_command = words[1:3] == ["-m", MODULES.get(name, TASK_MODULE)]
+        return is_own_user and is_command and words[3:4] in ([beside], [f"{beside}.job"])
 
     def queued(self, job_id: str) -> bool:
         """Never: a process starts at once."""
@@ -54,9 +79,9 @@ class LocalLauncher:
 
     @staticmethod
     def _process(job_id: str) -> psutil.Process | None:
-        pid, _, created = job_id.partition("-")
-        if not created:
+        if not re.fullmatch(r"[0-9]{1,9}-[0-9]{1,12}\.[0-9]{1,6}", job_id):
             return None
+        pid, _, created = job_id.partition("-")
         try:
             process = psutil.Process(int(pid))
             if abs(process.create_time() - float(created)) > 0.02 or process.status() == psutil.STATUS_ZOMBIE:
@@ -80,16 +105,13 @@ class LocalTaskLauncher(LocalLauncher):
 
     def find(self, name: str, log: Path) -> str | None:
         """The process that runs the task of the folder beside `log`."""
-        wanted = task_command(JobFiles.beside(log))[1:]
-        for process in psutil.process_iter(["cmdline", "create_time", "status"]):
-            found = process.info
-            if (found["cmdline"] or [])[1:] == wanted and found["status"] != psutil.STATUS_ZOMBIE:
-                return f"{process.pid}-{found['create_time']:.2f}"
+        command = task_command(JobFiles.beside(log))[1:]
+        for process in psutil.process_iter(["cmdline", "create_time", "status", "uids"]):
+            info = process.info
+            is_own_user = info["uids"] is not None and info["uids"].real == os.getuid()
+            if is_own_user and (info["cmdline"] or [])[1:] == command and info["status"] != psutil.STATUS_ZOMBIE:
+                return f"{process.pid}-{info['create_time']:.2f}"
         return None
-
-    def describe(self, job_id: str) -> str:
-        """Whether the process runs."""
-        return "RUNNING" if self.active(job_id) else "ENDED"
 
     def lost(self, job_id: str) -> bool:
         """Never: a process of this machine that was killed was killed on purpose, or for its memory."""

@@ -19,13 +19,11 @@ from mrsearch.cluster.jobs import ManagedLauncher
 from mrsearch.cluster.signals import Interrupts, Signalled, interrupts
 from mrsearch.cluster.task import INTERRUPTED
 from mrsearch.config.load import digest
-from mrsearch.files import read_json, write_json
+from mrsearch.files import last_lines, read_own_json, write_json
 
 log = logging.getLogger(__name__)
 LAG_SECONDS = 20.0
 """How long a shared file system may hide what a job wrote."""
-LOG_LINES = 25
-"""Lines of the job's output that an error repeats."""
 FULL_BYTES = 1_000_000
 """A disk with less room is called full."""
 Show = Callable[[str], None]
@@ -66,7 +64,7 @@ class ManagedJob:
                     if ended is not None:
                         return self._finish(job_id, ended, launcher, show)
                     show(f"{self.name}: job {job_id} was lost ({launcher.describe(job_id)}), submission {submission}")
-                raise JobFailed(f"{self.name}: lost {launcher.max_submissions} times, given up\n{self._tail()}")
+                raise JobFailed(f"{self.name}: lost {launcher.max_submissions} times, given up\n{last_lines(self.log)}")
             except Signalled as signalled:
                 self._leave(job_id, launcher, show, signalled)
                 raise
@@ -74,35 +72,38 @@ class ManagedJob:
     @property
     def queue_name(self) -> str:
         """Unique to the place of the run, so that a job whose submitter died at once is found by its name."""
-        place = hashlib.sha256(str(self.log.absolute()).encode()).hexdigest()[:10]
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.name}-{place}")
+        path_digest = hashlib.sha256(str(self.log.absolute()).encode()).hexdigest()[:10]
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.name}-{path_digest}")
 
     def _submit_or_attach(self, launcher: ManagedLauncher, show: Show, signals: Interrupts) -> str | None:
         """The id of the one job that runs the command; None where it has succeeded already."""
         files, identity = JobFiles.beside(self.log), digest(list(self.command))
         with files.locked():
-            state = read_json(files.state) or {}
-            job_id = state.get("job_id")
-            if job_id is None or not launcher.active(job_id):
+            state = read_own_json(files.state)
+            job_id = state["job_id"] if isinstance(state.get("job_id"), str) else None
+            if job_id is None or not self._runs(launcher, job_id):
                 job_id = launcher.find(self.queue_name, self.log) or job_id
-            if job_id is not None and launcher.active(job_id):
+            if job_id is not None and self._runs(launcher, job_id):
                 if state.get("identity", identity) == identity:
                     write_json(files.state, {"job_id": job_id, "identity": identity})
                     show(f"{self.name}: attached to job {job_id}")
                     return str(job_id)
                 show(f"{self.name}: job {job_id} runs with other settings and is cancelled")
                 launcher.cancel(job_id)
-            elif state.get("identity") == identity and self._succeeded(files, state["job_id"]):
+            elif state.get("identity") == identity and self._succeeded(files, state.get("job_id")):
                 return None
-            with signals.held():
+            with signals.uninterrupted():
                 job_id = launcher.submit(self.command, self.queue_name, self.log)
                 write_json(files.state, {"job_id": job_id, "identity": identity})
         show(f"{self.name}: submitted job {job_id}, output in {self.log}")
         return job_id
 
-    def _succeeded(self, files: JobFiles, job_id: str) -> bool:
-        ended = read_json(files.exit)
-        return ended is not None and ended["job_id"] == job_id and ended["status"] == 0 and self._complete()
+    def _runs(self, launcher: ManagedLauncher, job_id: str) -> bool:
+        return launcher.owns(job_id, self.queue_name, self.log) and launcher.active(job_id)
+
+    def _succeeded(self, files: JobFiles, job_id: str | None) -> bool:
+        ended = read_own_json(files.exit)
+        return job_id is not None and ended.get("job_id") == job_id and ended.get("status") == 0 and self._complete()
 
     def _complete(self) -> bool:
         return all(path.exists() for path in self.outputs)
@@ -111,26 +112,26 @@ class ManagedJob:
         self, job_id: str, launcher: ManagedLauncher, show: Show, progress: Callable[[], str | None]
     ) -> dict[str, Any] | None:
         """How the command ended; None if the job was lost."""
-        files, told = JobFiles.beside(self.log), ""
+        files, shown = JobFiles.beside(self.log), ""
         while True:
             active, state = launcher.active(job_id), launcher.describe(job_id)
-            if state != told:
+            if state != shown:
                 show(f"{self.name}: job {job_id} is {state}")
-                told = state
+                shown = state
             if line := progress():
                 show(line)
             if not active:
                 break
             time.sleep(launcher.poll_seconds)
-        deadline = time.monotonic() + (LAG_SECONDS if told.startswith("COMPLETED") else 2.0)
+        deadline = time.monotonic() + (LAG_SECONDS if shown.startswith("COMPLETED") else 2.0)
         while True:
-            ended = read_json(files.exit)
-            if ended and ended["job_id"] == job_id:
-                return dict(ended)
+            ended = read_own_json(files.exit)
+            if ended.get("job_id") == job_id and {"status", "reason"} <= ended.keys():
+                return ended
             if launcher.lost(job_id):
                 return None
             if time.monotonic() > deadline:
-                return {"job_id": job_id, "status": INTERRUPTED, "reason": f"the job ended as {told}"}
+                return {"job_id": job_id, "status": INTERRUPTED, "reason": f"the job ended as {shown}"}
             time.sleep(0.2)
 
     def _finish(self, job_id: str, ended: dict[str, Any], launcher: ManagedLauncher, show: Show) -> None:
@@ -145,19 +146,16 @@ class ManagedJob:
         reason = ended["reason"] or f"its command ended with status {ended['status']}"
         if ended["status"] == -signal.SIGKILL:
             reason += ": it was killed, perhaps because it took more memory than mem_mb"
-        raise JobFailed("\n".join([f"{self.name}: job {job_id} failed: {reason}", *self._full_disk(), self._tail()]))
+        failed = f"{self.name}: job {job_id} failed: {reason}"
+        raise JobFailed("\n".join([failed, *self._full_disk(), last_lines(self.log)]))
 
     def _full_disk(self) -> list[str]:
         free = shutil.disk_usage(self.log.parent).free
         return [f"the disk that holds {self.log.parent} is full: make room and run again"] if free < FULL_BYTES else []
 
-    def _tail(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join([f"last lines of {self.log}:", *lines[-LOG_LINES:]])
-
     def _leave(self, job_id: str | None, launcher: ManagedLauncher, show: Show, signalled: Signalled) -> None:
-        job_id = job_id or (read_json(JobFiles.beside(self.log).state) or {}).get("job_id")
-        if job_id is None:
+        job_id = job_id or read_own_json(JobFiles.beside(self.log).state).get("job_id")
+        if job_id is None or not launcher.owns(job_id, self.queue_name, self.log):
             return
         if signalled.signum == signal.SIGHUP:
             log.info("%s: %s, job %s goes on; run again to attach to it", self.name, signalled, job_id)

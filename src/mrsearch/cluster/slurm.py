@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrsearch.cluster.addresses import NETWORK
+from mrsearch.cluster.environments import inside_container
 from mrsearch.cluster.files import JobFiles
-from mrsearch.cluster.queue import LOST, WAITING, JobState, SlurmError, cancel_job, find_job, job_state
+from mrsearch.cluster.queue import (
+    LOST,
+    WAITING,
+    JobState,
+    SlurmError,
+    await_controller,
+    cancel_job,
+    find_job,
+    job_state,
+    overriding,
+)
+from mrsearch.cluster.stopping import SCRATCH
 from mrsearch.cluster.task import Task, TaskSpec, write_task
 from mrsearch.config.site import Site
 from mrsearch.config.study import Resources
@@ -62,7 +75,7 @@ class SlurmLauncher:
         graceful: bool = False,
     ) -> None:
         self._site, self._stage, self._resources, self._graceful = site, stage, resources, graceful
-        self._known: dict[str, tuple[float, JobState | None]] = {}
+        self._states: dict[str, tuple[float, JobState | None]] = {}
 
     @property
     def poll_seconds(self) -> float:
@@ -90,7 +103,7 @@ class SlurmLauncher:
                 job_id = str(executor.submit(SlurmTask(str(files.folder))).job_id)
             except Exception as error:
                 raise SlurmError(f"sbatch refused the job {name}: {error}") from error
-        self._known.pop(job_id, None)
+        self._states.pop(job_id, None)
         return job_id
 
     def script(self, command: Sequence[str], name: str, log: Path) -> str:
@@ -99,6 +112,11 @@ class SlurmLauncher:
         executor = self._executor(JobFiles.beside(log), name, log)
         return str(executor._make_submission_file_text(executor._submitit_command_str, "uid"))
 
+    def command_in_job(self, command: Sequence[str]) -> list[str]:
+        """The command as its job runs it: in the site's container, if it has one and the job has GPUs."""
+        gpus = self._resources.gpus if self._resources else 0
+        return inside_container(command, self.site) if gpus else list(command)
+
     def active(self, job_id: str) -> bool:
         """Whether the job waits or runs; true while Slurm cannot be asked."""
         try:
@@ -106,6 +124,16 @@ class SlurmLauncher:
         except SlurmError:
             return True
         return state is not None and state.active
+
+    def owns(self, job_id: str, name: str, log: Path) -> bool:
+        """Whether user, name and comment are those of the job that `submit` made."""
+        try:
+            state = self._state(job_id)
+        except SlurmError:
+            return True
+        except ValueError:
+            return False
+        return state is not None and state.belongs(name, _comment(log))
 
     def queued(self, job_id: str) -> bool:
         """Whether the job waits to be started, for the first time or again."""
@@ -132,18 +160,22 @@ class SlurmLauncher:
     def cancel(self, job_id: str) -> None:
         """scancel, and wait until the job is gone."""
         cancel_job(job_id)
-        self._known.pop(job_id, None)
+        self._states.pop(job_id, None)
 
     def find(self, name: str, log: Path) -> str | None:
-        """An active job of this user with that name."""
-        return find_job(name)
+        """An active job of this user with that name and log; asked until the controller answers."""
+        while True:
+            await_controller()
+            with contextlib.suppress(SlurmError):
+                return find_job(name, _comment(log))
+            time.sleep(self.poll_seconds)
 
     def _state(self, job_id: str) -> JobState | None:
         """Asked at most once per `poll_seconds`, since every question goes to the one controller of the cluster."""
-        known = self._known.get(job_id)
-        if known is None or time.monotonic() - known[0] > 0.9 * self.poll_seconds:
-            known = self._known[job_id] = (time.monotonic(), job_state(job_id))
-        return known[1]
+        cached = self._states.get(job_id)
+        if cached is None or time.monotonic() - cached[0] > 0.9 * self.poll_seconds:
+            cached = self._states[job_id] = (time.monotonic(), job_state(job_id))
+        return cached[1]
 
     def _checked_site(self) -> Site:
         assert self._site is not None and self._resources is not None, "only launchers of a site submit"
@@ -153,7 +185,7 @@ class SlurmLauncher:
 
     def _task_spec(self, command: Sequence[str], log: Path, site: Site) -> TaskSpec:
         return TaskSpec(
-            command=inside_container(command, site),
+            command=self.command_in_job(command),
             log=str(log.absolute()),
             max_requeues=site.max_requeues,
             fence_seconds=site.fence_seconds,
@@ -164,8 +196,8 @@ class SlurmLauncher:
     def _executor(self, files: JobFiles, name: str, log: Path) -> Any:
         import submitit
 
-        site, asked = self._site, self._resources
-        assert site is not None and asked is not None
+        site, resources = self._site, self._resources
+        assert site is not None and resources is not None
 
         class Executor(submitit.SlurmExecutor):
             @classmethod
@@ -184,18 +216,18 @@ class SlurmLauncher:
             "partition": site.partition_of(self._stage),
             "account": site.account,
             "qos": site.qos,
-            "nodes": asked.nodes,
+            "nodes": resources.nodes,
             "ntasks_per_node": 1,
-            "cpus_per_task": asked.threads,
-            "mem": f"{asked.mem_mb}M",
-            "gres": site.gres(self._stage, asked.gpus),
-            "time": asked.runtime,
-            "signal_delay_s": min(site.signal_seconds, 30 * asked.runtime),
-            "comment": f"mrsearch {self._stage}",
+            "cpus_per_task": resources.threads,
+            "mem": f"{resources.mem_mb}M",
+            "gres": site.gres(self._stage, resources.gpus),
+            "time": resources.runtime,
+            "signal_delay_s": min(site.signal_seconds, 30 * resources.runtime),
+            "comment": _comment(log),
             "wckey": None,
             "setup": setup_lines(site),
             # srun does not take over --cpus-per-task from sbatch any more.
-            "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={asked.threads}"],
+            "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={resources.threads}"],
             "additional_parameters": {"requeue": True, "output": output, "error": output, **site.sbatch},
         }
         executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
@@ -203,29 +235,25 @@ class SlurmLauncher:
         return executor
 
 
+def _comment(log: Path) -> str:
+    """What tells a job from every other one, also of the same name; it stays when the job is put back."""
+    return f"mrsearch {hashlib.sha256(str(log.absolute()).encode()).hexdigest()[:10]}"
+
+
 def setup_lines(site: Site) -> list[str]:
     """Shell lines before a job's command; the first that fails ends the job."""
     modules = [f"module load {shlex.quote(module)}" for module in site.modules]
-    return ["set -e", *modules, *site.setup] if modules or site.setup else []
-
-
-def inside_container(command: Sequence[str], site: Site) -> list[str]:
-    """The command as it runs in the site's container, if it has one; the image's own Python takes the place of ours."""
-    if site.container is None:
-        return list(command)
-    words = ["python", *command[1:]] if command[0] == sys.executable else list(command)
-    return ["apptainer", "exec", *site.container_options, "--pwd", str(Path.cwd()), site.container, *words]
+    network = [f"export {NETWORK}={shlex.quote(site.network)}"] if site.network else []
+    scratch = [f"export {SCRATCH}={shlex.quote(site.scratch)}"] if site.scratch != "/tmp" else []
+    lines = [*modules, *network, *scratch, *site.setup]
+    return ["set -e", *lines] if lines else []
 
 
 @contextlib.contextmanager
 def _without_job_variables() -> Iterator[None]:
     """Inside a job, Slurm's variables would become the new job's settings."""
-    kept = {
-        name: os.environ.pop(name)
-        for name in list(os.environ)
-        if name.startswith(("SLURM_", "SBATCH_", "SRUN_")) and name != "SLURM_CONF"
-    }
+    removed = {name: os.environ.pop(name) for name in overriding()}
     try:
         yield
     finally:
-        os.environ |= kept
+        os.environ |= removed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from mrsearch.durable import create_exclusively
+
 ATTEMPT, RANK, WORLD = "MRSEARCH_ATTEMPT", "MRSEARCH_RANK", "MRSEARCH_WORLD"
 """Environment that a task gives its command: which attempt of the job this is, and which of how many tasks."""
+SCRATCH = "MRSEARCH_SCRATCH"
+"""Environment that names the site's folder for sockets and logs on a node's own disk."""
 STOPPED = 75
 """Exit status of a command that stopped because it was asked to (EX_TEMPFAIL of sysexits.h)."""
 
@@ -29,7 +34,7 @@ class StopRequest:
     """Shared by all ranks."""
     attempt: str = field(default_factory=lambda: os.environ.get(ATTEMPT, f"local-{os.getpid()}"))
     world: int = field(default_factory=lambda: int(os.environ.get(WORLD, "1")))
-    asked: bool = False
+    requested: bool = False
 
     def listen(self) -> StopRequest:
         """Begin to take SIGUSR2; only the main thread can, others leave it as it is."""
@@ -40,14 +45,14 @@ class StopRequest:
     def after(self, step: int) -> bool:
         """Whether this rank stops now that it has finished `step`."""
         if self.world == 1:
-            return self.asked
+            return self.requested
         agreed = self._agreed()
-        if agreed is None and self.asked:
+        if agreed is None and self.requested:
             agreed = self._propose(step + 1)  # another rank may be in the next step already, waiting for this one
         return agreed is not None and step >= agreed
 
     def _ask(self, signum: int, _: FrameType | None) -> None:
-        self.asked = True
+        self.requested = True
 
     @property
     def _file(self) -> Path:
@@ -62,14 +67,15 @@ class StopRequest:
     def _propose(self, step: int) -> int:
         """The first proposal holds; a hard link makes it appear whole, and once."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{self._file.name}.{os.uname().nodename}.{os.getpid()}"
-        part.write_text(str(step))
+        draft = self.folder / f".{self._file.name}.{os.uname().nodename}.{os.getpid()}.{secrets.token_hex(8)}"
+        with os.fdopen(create_exclusively(draft), "w") as file:
+            file.write(str(step))
         try:
-            os.link(part, self._file)
+            os.link(draft, self._file)
         except FileExistsError:
             return int(self._file.read_text())
         finally:
-            part.unlink()
+            draft.unlink()
         return step
 
 

@@ -22,10 +22,10 @@ from typing import Any
 
 import psutil
 
-from mrsearch.cluster.children import ended_with_parent
+from mrsearch.cluster.children import start_child
 from mrsearch.cluster.files import JobFiles
 from mrsearch.cluster.stopping import ATTEMPT, RANK, STOPPED, WORLD
-from mrsearch.files import read_json, write_json
+from mrsearch.files import read_json, read_own_json, write_json
 
 POLL_SECONDS = 0.2
 OWNER_SECONDS = 1.0
@@ -55,7 +55,7 @@ class Task:
 
     def __init__(self, folder: Path, slurm: bool = False) -> None:
         self.files = JobFiles(folder)
-        self.spec = TaskSpec(**(read_json(self.files.task) or {}))
+        self.spec = TaskSpec(**read_own_json(self.files.task))
         environment = os.environ if slurm else {}
         self._rank, self._world = environment.get("SLURM_PROCID", "0"), environment.get("SLURM_NTASKS", "1")
         self.leader = self._rank == "0"
@@ -77,14 +77,14 @@ class Task:
             self._take_over()
         self._note(f"attempt {self.restarts + 1} of job {self.job_id} on {_node()}")
         with Path(self.spec.log).open("ab") as log:
-            self._child = subprocess.Popen(
+            self._child = start_child(
                 self.spec.command,
+                signal.SIGKILL,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 process_group=0,
                 env=os.environ | {ATTEMPT: f"{self.job_id}-{self.restarts}", RANK: self._rank, WORLD: self._world},
-                preexec_fn=ended_with_parent(signal.SIGKILL),
             )
         status = self._wait(self._child)
         if status == INTERRUPTED:
