@@ -11,6 +11,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/service.smk"
 include: "rules/data.smk"
 include: "rules/retrieval.smk"
 include: "rules/train.smk"
@@ -38,7 +39,7 @@ rule indexes:
 
 rule models:
     input:
-        trained_files("model"),
+        trained_files(LAYOUT.model),
 
 
 rule evaluations:

@@ -6,15 +6,16 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import report as in_report
 
-from mrsearch.cluster.asking import Asking
+from mrsearch.cluster.resources import JobResources
 from mrsearch.cluster.commands import run_to_the_end
-from mrsearch.config import ConfigError, load_run, load_study, stages, write_study
+from mrsearch.config import ConfigError, check_folders, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
 from mrsearch.data import registry
-from mrsearch.reporting.reported import tables_for
+from mrsearch.reporting import contents
 from mrsearch.preflight.checks import preflight
-from mrsearch.retrieval.files import ServiceFiles
+from mrsearch.retrieval.service.files import ServiceFiles
 
 # The commands of this interpreter's environment come first, activated or not; an environment that Snakemake deploys
 # still goes before them.
@@ -22,45 +23,38 @@ os.environ |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 
 try:
     RUN = load_run(config)
+    check_folders(RUN)
     STUDY = load_study(RUN)
-    ASKED = Asking(RUN, STUDY)
+    RESOURCES = JobResources(RUN, STUDY)
 except ConfigError as error:
     raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
 
 LAYOUT = Layout(RUN, STUDY)
 STUDY_FILE = str(LAYOUT.study)
-if ASKED.prefix:
-    shell.prefix(ASKED.prefix)
+if RESOURCES.prefix:
+    shell.prefix(RESOURCES.prefix)
 TRAINED = [name for name, method in STUDY.methods.items() if method.train]
 DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
 REGISTERED = {row.folder: row.name for row in registry.downloads_of(STUDY)}
-MIRROR_OPTION = ["--mirror", RUN.paths.mirror] if RUN.paths.mirror else []
+MIRROR_OPTION = ["--mirror", RUN.paths.mirror] if RUN.paths.mirror and "@" not in RUN.paths.mirror else []
+if RUN.paths.mirror:
+    # Not by the command line, which other users, logs and metadata show: an address may hold a password.
+    os.environ |= {"MRSEARCH_MIRROR": RUN.paths.mirror}
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
-TOKEN = LAYOUT.token(STUDY.retrieval.use)
+ENDPOINT = LAYOUT.endpoint(STUDY.retrieval.use)
 SERVED = STUDY.retrieval.service.mode == "http"
 STARTED = LAYOUT.started(STUDY.retrieval.use)
 RETRIEVER = ancient(STARTED) if SERVED else []
-TRAIN_ENVIRONMENT = ["--train-environment", RUN.paths.train_environment]
-ENDPOINT_OPTION = ["--endpoint", str(TOKEN)] if SERVED else []
+ENVIRONMENTS = ["--gpu-environment", RUN.paths.gpu_environment]
+SERVER_OPTIONS = [
+    *RESOURCES.scheduler_options,
+    *ENVIRONMENTS,
+    *(["--retriever-environment", RUN.paths.retriever_environment] if RUN.paths.retriever_environment else []),
+]
+ENDPOINT_OPTION = ["--endpoint", str(ENDPOINT)] if SERVED else []
 
-TABLE_KINDS = ("html", "csv", "md", "tex")
-TABLES = {"main": "EM", "f1": "F1", "episodes": "By episode", "cost": "Cost"}
-if not all(benchmark.average for benchmark in STUDY.benchmarks.values()):
-    TABLES["extra"] = "Outside the mean"
-BESIDE_PAPERS = tables_for(STUDY)
-TABLES |= BESIDE_PAPERS
-FIGURE_KINDS = ("svg", "pdf", "png", "csv")
-FIGURES = {
-    "improvement": "Relative improvement",
-    "episodes": "EM by episode",
-    "changes": "Corrected and corrupted",
-    "pareto": "Accuracy against tokens",
-    "training": "Training curves",
-}
-if STUDY.report.scaling:
-    TABLES["scaling"] = "Test-time scaling"
-    FIGURES["scaling"] = "Test-time scaling"
-MEASURED_FIGURES = {"retrieval": "Retrieval: recall against latency"} if STUDY.retrieval.compared else {}
+TABLES = contents.tables(STUDY)
+FIGURES = contents.figures(STUDY)
 
 
 def any_of(names):
@@ -71,6 +65,12 @@ def any_of(names):
 def untracked(value):
     """A parameter that may change without running anything again: functions of resources are not compared."""
     return lambda wildcards, resources: value
+
+
+if RUN.scheduler == "slurm" and workflow.is_main_process:
+    from mrsearch.cluster import executor
+
+    executor.install(RESOURCES.max_requeues)
 
 
 wildcard_constraints:
@@ -115,14 +115,19 @@ def index_action(wildcards):
     return [action, *(["--downloads", str(LAYOUT.downloads)] if index_download(wildcards) else [])]
 
 
+def index_placement(wildcards, resources):
+    """Where an index is built that is not taken over; untracked, as functions of resources are."""
+    return [] if index_action(wildcards)[0] == "import" else [*ENVIRONMENTS, *RESOURCES.site]
+
+
 def question_files(wildcards=None):
     """The benchmarks' tables."""
     return [LAYOUT.questions(benchmark) for benchmark in STUDY.benchmarks]
 
 
-def trained_files(name):
-    """The file or folder `name` of every trained method, model and seed."""
-    pattern = str(LAYOUT.trained("{model}", "{method}", "{seed}") / name)
+def trained_files(place):
+    """One file or folder of every trained method, model and seed; `place` says where it lies."""
+    pattern = str(place("{model}", "{method}", "{seed}"))
     return expand(pattern, model=STUDY.models, method=TRAINED, seed=STUDY.seeds)
 
 
@@ -133,7 +138,7 @@ def data_files():
 
 def overlap_files():
     """What a published training set shares with the benchmarks; the other sources have no question in both."""
-    return [LAYOUT.root / "data" / "overlap.json"] if STUDY.data.kind == "hub" and TRAINED else []
+    return [LAYOUT.overlap] if STUDY.data.kind == "hub" and TRAINED else []
 
 
 def record_files(wildcards=None):
@@ -152,14 +157,41 @@ def start_folder(wildcards):
     return LAYOUT.start(wildcards.model, wildcards.method, wildcards.seed)
 
 
+def shown_tables(names):
+    """Outputs of the rule that makes these tables. First what the report shows, with its captions."""
+    return shown(LAYOUT.tables, "Tables", "table", {name: TABLES[name] for name in names}, contents.TABLE_KINDS)
+
+
+def shown_figures(names):
+    """Outputs of the rule that draws these figures."""
+    return shown(LAYOUT.figures, "Figures", "figure", {name: FIGURES[name] for name in names}, contents.FIGURE_KINDS)
+
+
+def shown(folder, category, label, items, kinds):
+    """The first kind of each item's files for the report, then its other kinds."""
+    captioned = [
+        in_report(
+            folder / f"{name}.{kinds[0]}",
+            caption=f"../workflow/report/{item.caption}",
+            category=category,
+            labels={label: item.title},
+        )
+        for name, item in items.items()
+    ]
+    others = [folder / f"{name}.{kind}" for name, item in items.items() for kind in (*kinds[1:], *item.also)]
+    return [*captioned, *others]
+
+
 def report_files(wildcards=None):
     """Tables, figures, the viewer, and the questions that training shares with the benchmarks."""
-    tables = [LAYOUT.root / "tables" / f"{name}.{kind}" for name in [*TABLES, "compute"] for kind in TABLE_KINDS]
-    figures = [
-        LAYOUT.root / "figures" / f"{name}.{kind}" for name in [*FIGURES, *MEASURED_FIGURES] for kind in FIGURE_KINDS
+    tables = [
+        LAYOUT.tables / f"{name}.{kind}"
+        for name, item in TABLES.items()
+        for kind in (*contents.TABLE_KINDS, *item.also)
     ]
+    figures = [LAYOUT.figures / f"{name}.{kind}" for name in FIGURES for kind in contents.FIGURE_KINDS]
     retrieval = [LAYOUT.retrieval_report(kind) for kind in ("csv", "md") if STUDY.retrieval.compared]
-    return [*tables, *figures, *retrieval, LAYOUT.root / "viewer", *overlap_files()]
+    return [*tables, *figures, *retrieval, LAYOUT.viewer, *overlap_files()]
 
 
 def scratch_folder(wildcards):
@@ -175,32 +207,4 @@ def training_stage(wildcards):
 
 def training_resource(name):
     """One of the resources of a training's job, as a function of its wildcards."""
-    return lambda wildcards: ASKED.managed(training_stage(wildcards))[name]
-
-
-def begin():
-    """Write the study down and start what its jobs need. On a cluster, first name everything that would stop the run,
-    before a job is submitted."""
-    if RUN.scheduler == "slurm" and (problems := preflight(RUN, STUDY)):
-        raise WorkflowError("\n".join(["The run was not started:", *problems]))
-    write_study(STUDY, LAYOUT.study)
-    start_retriever()
-
-
-def start_retriever():
-    """Start the server for jobs that wait for it, unless its rule is about to do so."""
-    waiting = list(workflow.dag.needrun_jobs())
-    if any(job.rule.name == "retriever" for job in waiting):
-        return
-    if SERVED and any(str(STARTED) in job.input for job in waiting):
-        logger.info(f"Retrieval server: {STUDY.retrieval.use}")
-        places = ["--study", STUDY_FILE, "--corpus", str(LAYOUT.corpus), "--indexes", str(LAYOUT.indexes)]
-        log = LAYOUT.log(f"retriever/{STUDY.retrieval.use}")
-        if run_to_the_end(["mrsearch", "retriever", "start", *places, *ASKED.placement, str(TOKEN)], log):
-            raise WorkflowError(f"The retrieval server did not start; {log} says why.")
-
-
-def stop_retriever():
-    """Nothing stays behind, whether the run succeeded or failed."""
-    if SERVED and ServiceFiles(TOKEN).state.exists():
-        subprocess.run(["mrsearch", "retriever", "stop", str(TOKEN)])
+    return lambda wildcards: RESOURCES.managed(training_stage(wildcards))[name]

@@ -30,9 +30,9 @@ rule questions:
         LAYOUT.timing("data/{dataset}")
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("data").threads
+    threads: RESOURCES.stage("data").threads
     resources:
-        **ASKED.of("data"),
+        **RESOURCES.of("data"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.questions(STUDY, wildcards.dataset),
@@ -49,14 +49,14 @@ rule overlap:
         question_files(),
         LAYOUT.questions("train"),
     output:
-        LAYOUT.root / "data" / "overlap.json",
+        LAYOUT.overlap,
     log:
         LAYOUT.log("data/overlap"),
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("data").threads
+    threads: RESOURCES.stage("data").threads
     resources:
-        **ASKED.of("data"),
+        **RESOURCES.of("data"),
     params:
         study=STUDY_FILE,
         questions=lambda wildcards, input: str(Path(input[0]).parent),
@@ -77,9 +77,9 @@ rule corpus:
         LAYOUT.timing("corpus")
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("data").threads
+    threads: RESOURCES.stage("data").threads
     resources:
-        **ASKED.of("data"),
+        **RESOURCES.of("data"),
     params:
         study=STUDY_FILE,
         settings=stages.corpus(STUDY),

@@ -11,14 +11,14 @@ rule evaluate:
     output:
         LAYOUT.record_files("{model}", "{method}", "{seed}"),
     log:
-        LAYOUT.log("eval/{model}/{method}/seed{seed}"),
+        LAYOUT.log(LAYOUT.evaluation_job("{model}", "{method}", "{seed}")),
     benchmark:
-        LAYOUT.timing("eval/{model}/{method}/seed{seed}")
+        LAYOUT.timing(LAYOUT.evaluation_job("{model}", "{method}", "{seed}"))
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("evaluate").threads
+    threads: RESOURCES.stage("evaluate").threads
     resources:
-        **ASKED.of("evaluate"),
+        **RESOURCES.of("evaluate"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.evaluate(STUDY, wildcards.method),
@@ -26,10 +26,12 @@ rule evaluate:
         indexes=lambda wildcards: str(LAYOUT.indexes),
         endpoint=ENDPOINT_OPTION,
         out=lambda wildcards, output: str(Path(output[0]).parent),
+        placement=untracked([*ENVIRONMENTS, *RESOURCES.site]),
         cache=lambda wildcards: str(LAYOUT.cache(wildcards.model, wildcards.method, wildcards.seed)),
     message:
         "Evaluation: {wildcards.method} on {wildcards.model}, seed {wildcards.seed}"
     shell:
         "mrsearch evaluate --study {params.study:q} --model {wildcards.model} --method {wildcards.method}"
         " --seed {wildcards.seed} --policy {input.policy:q} --questions {params.questions:q} --corpus {input.corpus:q}"
-        " --indexes {params.indexes:q} {params.endpoint:q} --out {params.out:q} --cache {params.cache:q} 2> {log:q}"
+        " --indexes {params.indexes:q} {params.endpoint:q} --out {params.out:q} --cache {params.cache:q}"
+        " {params.placement:q} 2> {log:q}"

@@ -5,21 +5,21 @@ rule metrics:
     input:
         record_files,
     output:
-        scores=LAYOUT.root / "scores.parquet",
-        metrics=LAYOUT.root / "metrics.parquet",
+        scores=LAYOUT.scores,
+        metrics=LAYOUT.metrics,
     log:
         LAYOUT.log("report/metrics"),
     benchmark:
         LAYOUT.timing("report/metrics")
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("report").threads
+    threads: RESOURCES.stage("report").threads
     resources:
-        **ASKED.of("report"),
+        **RESOURCES.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
-        records=lambda wildcards: str(LAYOUT.root / "eval"),
+        records=lambda wildcards: str(LAYOUT.evaluations),
     message:
         "Scores and metrics"
     shell:
@@ -29,25 +29,16 @@ rule metrics:
 
 rule tables:
     input:
-        metrics=LAYOUT.root / "metrics.parquet",
+        metrics=LAYOUT.metrics,
     output:
-        [
-            report(
-                LAYOUT.root / "tables" / f"{table}.html",
-                caption=f"../workflow/report/{'paper' if table in BESIDE_PAPERS else table}_table.rst",
-                category="Tables",
-                labels={"table": title},
-            )
-            for table, title in TABLES.items()
-        ],
-        [LAYOUT.root / "tables" / f"{table}.{kind}" for table in TABLES for kind in TABLE_KINDS[1:]],
+        shown_tables(contents.computed(TABLES)),
     log:
         LAYOUT.log("report/tables"),
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("report").threads
+    threads: RESOURCES.stage("report").threads
     resources:
-        **ASKED.of("report"),
+        **RESOURCES.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
@@ -60,30 +51,21 @@ rule tables:
 
 rule figures:
     input:
-        metrics=LAYOUT.root / "metrics.parquet",
-        logs=trained_files("train.jsonl"),
+        metrics=LAYOUT.metrics,
+        logs=trained_files(LAYOUT.train_log),
     output:
-        [
-            report(
-                LAYOUT.root / "figures" / f"{figure}.svg",
-                caption=f"../workflow/report/{figure}.rst",
-                category="Figures",
-                labels={"figure": title},
-            )
-            for figure, title in FIGURES.items()
-        ],
-        [LAYOUT.root / "figures" / f"{figure}.{kind}" for figure in FIGURES for kind in FIGURE_KINDS[1:]],
+        shown_figures(contents.computed(FIGURES)),
     log:
         LAYOUT.log("report/figures"),
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("report").threads
+    threads: RESOURCES.stage("report").threads
     resources:
-        **ASKED.of("report"),
+        **RESOURCES.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
-        models=lambda wildcards: str(LAYOUT.root / "models"),
+        models=lambda wildcards: str(LAYOUT.models),
         out=lambda wildcards, output: str(Path(output[0]).parent),
     message:
         "Figures"
@@ -92,56 +74,46 @@ rule figures:
         " --out {params.out:q} 2> {log:q}"
 
 
-# Drawn from measured times, which differ from run to run.
-rule retrieval_figure:
-    input:
-        quality=LAYOUT.retrieval_report("csv"),
-    output:
-        report(
-            LAYOUT.root / "figures" / "retrieval.svg",
-            caption="../workflow/report/retrieval.rst",
-            category="Figures",
-            labels={"figure": "Retrieval: recall against latency"},
-        ),
-        [LAYOUT.root / "figures" / f"retrieval.{kind}" for kind in FIGURE_KINDS[1:]],
-    log:
-        LAYOUT.log("report/retrieval"),
-    conda:
-        "../envs/cpu.yaml"
-    threads: ASKED.stage("report").threads
-    resources:
-        **ASKED.of("report"),
-    params:
-        study=STUDY_FILE,
-        settings=f"{stages.retrieval(STUDY)} top {STUDY.retrieval.topk}",
-        out=lambda wildcards, output: str(Path(output[0]).parent),
-    message:
-        "Figure of retrieval"
-    shell:
-        "mrsearch report retrieval --study {params.study:q} --quality {input.quality:q} --out {params.out:q} 2> {log:q}"
+if contents.RETRIEVAL in FIGURES:
+
+    # Drawn from measured times, which differ from run to run.
+    rule retrieval_figure:
+        input:
+            quality=LAYOUT.retrieval_report("csv"),
+        output:
+            shown_figures([contents.RETRIEVAL]),
+        log:
+            LAYOUT.log("report/retrieval"),
+        conda:
+            "../envs/cpu.yaml"
+        threads: RESOURCES.stage("report").threads
+        resources:
+            **RESOURCES.of("report"),
+        params:
+            study=STUDY_FILE,
+            settings=f"{stages.retrieval(STUDY)} top {STUDY.retrieval.topk}",
+            out=lambda wildcards, output: str(Path(output[0]).parent),
+        message:
+            "Figure of retrieval"
+        shell:
+            "mrsearch report retrieval --study {params.study:q} --quality {input.quality:q} --out {params.out:q} 2> {log:q}"
 
 
 # Measurements are no outputs, so their jobs' outputs are the input. They differ from run to run; other tables do not.
 rule compute:
     input:
-        LAYOUT.root / "metrics.parquet",
-        trained_files("run.json"),
+        LAYOUT.metrics,
+        trained_files(LAYOUT.training_record),
         record_files(),
     output:
-        report(
-            LAYOUT.root / "tables" / "compute.html",
-            caption="../workflow/report/compute_table.rst",
-            category="Tables",
-            labels={"table": "Time and hardware"},
-        ),
-        [LAYOUT.root / "tables" / f"compute.{kind}" for kind in TABLE_KINDS[1:]],
+        shown_tables([contents.COMPUTE]),
     log:
         LAYOUT.log("report/compute"),
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("report").threads
+    threads: RESOURCES.stage("report").threads
     resources:
-        **ASKED.of("report"),
+        **RESOURCES.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
@@ -157,21 +129,21 @@ rule compute:
 rule viewer:
     input:
         record_files(),
-        trained_files("run.json"),
+        trained_files(LAYOUT.training_record),
     output:
-        directory(LAYOUT.root / "viewer"),
+        directory(LAYOUT.viewer),
     log:
         LAYOUT.log("report/viewer"),
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("report").threads
+    threads: RESOURCES.stage("report").threads
     resources:
-        **ASKED.of("report"),
+        **RESOURCES.of("report"),
     params:
         study=STUDY_FILE,
         settings=stages.report(STUDY),
-        records=lambda wildcards: str(LAYOUT.root / "eval"),
-        models=lambda wildcards: str(LAYOUT.root / "models"),
+        records=lambda wildcards: str(LAYOUT.evaluations),
+        models=lambda wildcards: str(LAYOUT.models),
     message:
         "Viewer"
     shell:

@@ -13,18 +13,19 @@ rule index:
         LAYOUT.timing("index/{retriever}")
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("index").threads
+    threads: RESOURCES.stage("index").threads
     resources:
-        **ASKED.of("index"),
+        **RESOURCES.of("index"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.index(STUDY, wildcards.retriever),
         action=index_action,
+        placement=index_placement,
     message:
         "Index: {wildcards.retriever}"
     shell:
         "mrsearch index {params.action:q} --study {params.study:q} --retriever {wildcards.retriever} --corpus {input.corpus:q}"
-        " --out {output:q} 2> {log:q}"
+        " --out {output:q} {params.placement:q} 2> {log:q}"
 
 
 # The first start. Jobs that search take the mark as ancient() input, and it stays when the server is stopped: below a
@@ -42,19 +43,19 @@ rule retriever:
     conda:
         "../envs/cpu.yaml"
     resources:
-        **ASKED.managed("retriever"),
-        partition=ASKED.partition("retriever"),
+        **RESOURCES.managed("retriever"),
+        partition=RESOURCES.partition("retriever"),
     params:
         study=STUDY_FILE,
         indexes=lambda wildcards: str(LAYOUT.indexes),
-        placement=untracked(ASKED.placement),
-        token=lambda wildcards: str(LAYOUT.token(wildcards.retriever)),
+        placement=untracked(SERVER_OPTIONS),
+        endpoint=lambda wildcards: str(LAYOUT.endpoint(wildcards.retriever)),
     message:
         "Retrieval server: {wildcards.retriever} (partition {resources.partition}: {resources.gpus_per_node} GPUs,"
         " {resources.cpus} cores, {resources.mem_mb} MB)"
     shell:
         "mrsearch retriever start --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
-        " {params.placement:q} {params.token:q} > {log:q} 2>&1"
+        " {params.placement:q} {params.endpoint:q} 2> {log:q}"
 
 
 # Measures time, so it has the machine's stage for indexes and its numbers stay out of the tables.
@@ -72,9 +73,9 @@ rule retrieval_report:
         LAYOUT.timing("retriever/report")
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("index").threads
+    threads: RESOURCES.stage("index").threads
     resources:
-        **ASKED.of("index"),
+        **RESOURCES.of("index"),
     params:
         study=STUDY_FILE,
         settings=stages.retrieval(STUDY),
@@ -83,5 +84,5 @@ rule retrieval_report:
     message:
         "Report on retrieval"
     shell:
-        "mrsearch index report --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
+        "mrsearch index compare --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
         " {params.questions:q} --out {output.csv:q} --out {output.md:q} 2> {log:q}"

@@ -12,9 +12,9 @@ rule base_model:
         LAYOUT.timing("models/{model}/base")
     conda:
         "../envs/cpu.yaml"
-    threads: ASKED.stage("data").threads
+    threads: RESOURCES.stage("data").threads
     resources:
-        **ASKED.of("data"),
+        **RESOURCES.of("data"),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.base_model(STUDY, wildcards.model),
@@ -28,7 +28,7 @@ rule base_model:
 # Compute nodes may have no way out, so this runs where Snakemake runs.
 rule download_model:
     output:
-        directory(LAYOUT.resources / "models" / "{download}"),
+        directory(LAYOUT.published / "{download}"),
     log:
         LAYOUT.log("models/{download}"),
     localrule: True
@@ -54,13 +54,13 @@ rule train:
         indexes=INDEXES,
         retriever=RETRIEVER,
     output:
-        model=directory(LAYOUT.trained("{model}", "{method}", "{seed}") / "model"),
-        log=LAYOUT.trained("{model}", "{method}", "{seed}") / "train.jsonl",
-        run=LAYOUT.trained("{model}", "{method}", "{seed}") / "run.json",
+        model=directory(LAYOUT.model("{model}", "{method}", "{seed}")),
+        log=LAYOUT.train_log("{model}", "{method}", "{seed}"),
+        run=LAYOUT.training_record("{model}", "{method}", "{seed}"),
     log:
-        LAYOUT.log("models/{model}/{method}/seed{seed}"),
+        LAYOUT.log(LAYOUT.training_job("{model}", "{method}", "{seed}")),
     benchmark:
-        LAYOUT.timing("models/{model}/{method}/seed{seed}")
+        LAYOUT.timing(LAYOUT.training_job("{model}", "{method}", "{seed}"))
     # Before evaluations that are ready: the longest jobs decide when a run ends.
     priority: 1
     # The job is put back into the queue by itself; what fails in it fails again.
@@ -68,21 +68,23 @@ rule train:
     localrule: True
     conda:
         "../envs/cpu.yaml"
-    threads: lambda wildcards: ASKED.threads(training_stage(wildcards))
+    threads: lambda wildcards: RESOURCES.threads(training_stage(wildcards))
     resources:
         mem_mb=training_resource("mem_mb"),
         runtime=training_resource("runtime"),
         cpus=training_resource("cpus"),
         nodes=training_resource("nodes"),
         gpus_per_node=training_resource("gpus_per_node"),
-        partition=lambda wildcards: ASKED.partition(training_stage(wildcards)),
+        partition=lambda wildcards: RESOURCES.partition(training_stage(wildcards)),
     params:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.train(STUDY, wildcards.model, wildcards.method),
         indexes=lambda wildcards: str(LAYOUT.indexes),
         endpoint=ENDPOINT_OPTION,
         scratch=lambda wildcards: str(scratch_folder(wildcards)),
-        placement=untracked([*ASKED.placement, *TRAIN_ENVIRONMENT]),
+        placement=untracked(
+            [*RESOURCES.scheduler_options, *ENVIRONMENTS, "--train-environment", RUN.paths.train_environment]
+        ),
     message:
         "Training: {wildcards.method} on {wildcards.model}, seed {wildcards.seed} (partition {resources.partition}:"
         " {resources.nodes} nodes x {resources.gpus_per_node} GPUs, {resources.cpus} cores, {resources.mem_mb} MB,"

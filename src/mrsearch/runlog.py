@@ -16,23 +16,33 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study, digest
-from mrsearch.files import write_text
+from mrsearch.config.layout import RUN_FILE
+from mrsearch.files import file_sha256, read_json, write_text
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOT = _PACKAGE.parents[1]
 """The project's folder where the package runs from its checkout."""
+_DECIDING = (":/src", ":/rules", ":/Snakefile")
+"""Paths of the checkout whose changes change results. Settings stand in the record themselves, lock files by hash."""
 
 
 def write_run(
-    path: Path, *, study: Study, stage: str, inputs: Mapping[str, Path], seeds: Iterable[int], extra: Mapping[str, Any]
+    path: Path,
+    *,
+    study: Study,
+    stage: str,
+    inputs: Mapping[str, Path],
+    seeds: Iterable[int],
+    extra: Mapping[str, Any],
+    outputs: Mapping[str, Path] | None = None,
 ) -> None:
-    """Write the self-describing record of one finished stage to `path`, atomically.
+    """Write the self-describing record of one finished stage, a training or an evaluation, to `path`, atomically.
 
-    It holds the resolved study, the code's revision and hash, lock files, input hashes, package versions, seeds and
-    hardware. The keys of `extra` stand beside these, `seconds` and `timing` under "timing", the only key whose value
-    differs between two equal runs on one machine.
+    It holds the resolved study, the code's revision and hash, lock files, hashes of inputs and outputs, package
+    versions, seeds and hardware. The keys of `extra` stand beside these, `seconds` and `timing` under "timing", the
+    only key whose value differs between two equal runs on one machine. `outputs` lie beside `path`.
 
-    Raises FileNotFoundError for an input that is not there, ValueError for a key of `extra` that is taken.
+    Raises FileNotFoundError for an input or output that is not there, ValueError for a key of `extra` that is taken.
     """
     record: dict[str, Any] = {
         "stage": stage,
@@ -41,7 +51,11 @@ def write_run(
         "config": study.model_dump(mode="json"),
         "config_digest": digest(study),
         "code": {"git": _git(), "source_sha256": _hash_folder(_PACKAGE, "*.py"), "locks": _locks()},
-        "inputs": {name: {"path": where.as_posix(), "sha256": hash_path(where)} for name, where in inputs.items()},
+        "inputs": {name: {"path": where.as_posix(), "sha256": content_hash(where)} for name, where in inputs.items()},
+        "outputs": {
+            name: {"path": where.name, "sha256": hash_path(where), "bytes": _bytes(where)}
+            for name, where in (outputs or {}).items()
+        },
         "packages": _packages(),
         "hardware": _hardware(),
         "timing": {"finished": datetime.now(UTC).isoformat(timespec="seconds")},
@@ -61,28 +75,58 @@ def write_run(
 def hash_path(path: Path) -> str:
     """sha256 of a file's bytes; of a folder, over the names and hashes of its files.
 
-    Files called run.json do not count, because they hold times. FileNotFoundError where nothing is at `path`.
+    Files called run.json do not count, because they hold times, and neither does the mark that Snakemake puts into a
+    folder afterwards. FileNotFoundError where nothing is at `path`.
     """
     if path.is_dir():
         return _hash_folder(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
+
+
+def content_hash(path: Path) -> str:
+    """`hash_path`, read once for weights of many gigabytes: a training notes the hash of its model in the run.json
+    beside it. The note counts while no file of the folder is newer and their sizes add up to what was noted."""
+    record = read_json(path.parent / RUN_FILE) if path.is_dir() else None
+    outputs = record.get("outputs", {}) if isinstance(record, dict) else {}
+    entries = [entry for entry in outputs.values() if isinstance(entry, dict)] if isinstance(outputs, dict) else []
+    noted = next((entry for entry in entries if entry.get("path") == path.name and "sha256" in entry), None)
+    if noted is not None and noted.get("bytes") == _bytes(path):
+        written = (path.parent / RUN_FILE).stat().st_mtime_ns
+        if all(file.stat().st_mtime_ns <= written for file in _files(path)):
+            return str(noted["sha256"])
+    return hash_path(path)
+
+
+def code_revision() -> str:
+    """Short git revision of the code, with "+changes" where it was changed since; else "unversioned"."""
+    git = _git()
+    return "unversioned" if git is None else f"{git['revision'][:12]}{'+changes' if git['dirty'] else ''}"
+
+
+def _files(folder: Path, pattern: str = "*") -> list[Path]:
+    """Its files at every depth, but for those that say when it was made."""
+    marks = (RUN_FILE, ".snakemake_timestamp")
+    return [file for file in folder.rglob(pattern) if file.is_file() and file.name not in marks]
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in (_files(path) if path.is_dir() else [path]))
 
 
 def _hash_folder(folder: Path, pattern: str = "*") -> str:
-    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob(pattern) if file.is_file()}
+    files = {file.relative_to(folder).as_posix(): file for file in _files(folder, pattern)}
     total = hashlib.sha256()
     for name, file in sorted(files.items()):
-        if file.name != "run.json":
-            total.update(f"{name}\0{hash_path(file)}\n".encode())
+        total.update(f"{name}\0{hash_path(file)}\n".encode())
     return total.hexdigest()
 
 
 def _git() -> dict[str, Any] | None:
-    """Revision of the checkout the package runs from; None where it is installed elsewhere or there is no git."""
+    """Revision of the checkout the package runs from, and whether what decides results differs from it; None where the
+    package is installed elsewhere or there is no git."""
     if _run("git", "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
-    revision, changes = _run("git", "rev-parse", "HEAD"), _run("git", "status", "--porcelain")
+    revision, changes = _run("git", "rev-parse", "HEAD"), _run("git", "status", "--porcelain", "--", *_DECIDING)
     return None if revision is None or changes is None else {"revision": revision, "dirty": bool(changes)}
 
 
@@ -91,7 +135,7 @@ def _locks() -> dict[str, str]:
 
 
 def _packages() -> dict[str, str]:
-    return {found.metadata["Name"]: found.version for found in metadata.distributions()}
+    return {distribution.metadata["Name"]: distribution.version for distribution in metadata.distributions()}
 
 
 def _hardware() -> dict[str, Any]:

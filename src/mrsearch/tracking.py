@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mrsearch.config.layout import StudyFolder
 from mrsearch.files import write_text
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Tracker:
         return cls(run, run_id)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Report the metrics of one step; a list becomes one curve per position: em -> em/1, em/2, ..."""
+        """Report the metrics of one step; a list becomes one curve per position: reward -> reward/1, reward/2, ..."""
         if (run := self._reporting()) is not None:
             self._guard(lambda: run.log(_flat(metrics), step=step))
 
@@ -104,7 +105,7 @@ class Tracker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, demonstration: TracebackType | None
     ) -> None:
         self.finish(failed=kind is not None)
 
@@ -153,22 +154,21 @@ def _init(names: list[str], run_id: str, config: dict[str, Any], directory: Path
 def upload(study_name: str, config: Mapping[str, Any], root: Path) -> int:
     """Upload every offline run below `root`, a study's folder of results, by wandb's own sync; its exit code.
 
-    First the records of every evaluation below `root/eval` are referred to, in one run per model, method and seed;
+    First the records of every evaluation are referred to, in one run per model, method and seed;
     those of an earlier call stay. Runs that were uploaded are passed over. ValueError where there is
     neither run nor record.
     """
-    evaluated = sorted(path for path in root.glob("eval/*/*/seed*") if path.is_dir())
-    for folder in evaluated:
-        _, model, method, seed = folder.relative_to(root).parts
-        directory = root / "runs" / "eval" / model / method / seed
+    folder = StudyFolder(root)
+    evaluated = list(folder.evaluated())
+    for model, method, seed in evaluated:
+        directory = folder.tracked(model, method, seed)
         if list(directory.glob("wandb/*run-*")):
             continue
-        number = int(seed.removeprefix("seed"))
         directory.mkdir(parents=True, exist_ok=True)
-        with Tracker.start(study_name, model, method, number, config, directory) as tracker:
-            files = sorted(folder.glob("*.jsonl.gz"))
-            tracker.reference(f"{model}-{method}-{seed}-records", "meta-episodes", files)
-    runs = sorted(path for path in root.glob("runs/**/wandb/offline-run-*") if path.is_dir())
+        with Tracker.start(study_name, model, method, seed, config, directory) as tracker:
+            files = sorted(folder.records(model, method, seed).glob("*.jsonl.gz"))
+            tracker.reference(f"{model}-{method}-seed{seed}-records", "meta-episodes", files)
+    runs = folder.tracked_runs()
     waiting = [run for run in runs if not list(run.glob("*.synced"))]
     if not (runs or evaluated):
         raise ValueError(f"{root}: holds no offline run of W&B: train something first, or name the run's --results")
@@ -194,9 +194,9 @@ def _run_id(names: list[str], config: dict[str, Any], directory: Path) -> str:
     """
     digest = hashlib.sha256(json.dumps([names, config], sort_keys=True, default=str).encode()).hexdigest()[:12]
     path = directory / ID_FILE
-    kept = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-    if kept.startswith(f"{digest}-"):
-        return kept
+    previous = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    if previous.startswith(f"{digest}-"):
+        return previous
     run_id = f"{digest}-{secrets.token_hex(4)}"
     write_text(path, run_id + "\n")
     return run_id
@@ -206,7 +206,7 @@ def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list | tuple):
-            flat |= {f"{name}/{position}": part for position, part in enumerate(value, 1)}
+            flat |= {f"{name}/{position}": item for position, item in enumerate(value, 1)}
         else:
             flat[name] = value
     return flat

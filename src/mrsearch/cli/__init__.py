@@ -5,10 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from mrsearch.cli import bundle, config, data, index, model, preflight, report, retriever, study, training, wandb_sync
+from mrsearch.cli import (
+    bundle,
+    config,
+    data,
+    index,
+    model,
+    plan,
+    preflight,
+    protocol,
+    rehearse,
+    report,
+    retriever,
+    study,
+    training,
+    verl_config,
+    wandb_sync,
+)
 
 app = typer.Typer(
     name="mrsearch",
@@ -19,24 +36,44 @@ app = typer.Typer(
 )
 app.command("study")(study.resolve)
 app.command("preflight")(preflight.check)
+app.command("plan")(plan.plan)
+app.command("rehearse")(rehearse.rehearse)
 app.add_typer(data.app, name="data")
 app.add_typer(index.app, name="index")
 app.add_typer(retriever.app, name="retriever")
 app.add_typer(model.app, name="model")
 app.command("train")(training.train)
+app.command("verl-config")(verl_config.verl_config)
 app.command("evaluate")(training.evaluate)
 app.add_typer(report.app, name="report")
 app.command("bundle")(bundle.bundle)
 app.command("verify")(bundle.verify)
+app.add_typer(protocol.app, name="protocol")
 app.command("wandb-sync")(wandb_sync.wandb_sync)
 app.add_typer(config.app, name="config")
 
 USER_ERROR = 2
+CHATTY = ("faiss.loader", "httpx", "httpcore")
+"""Libraries that log a line for every request, or for every processor they do not know."""
+
+
+def _say_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version
+
+        typer.echo(f"mrsearch {version('mrsearch')}")
+        raise typer.Exit
 
 
 @app.callback()
-def _set_up() -> None:
+def _set_up(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def main() -> None:

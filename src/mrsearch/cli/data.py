@@ -33,7 +33,7 @@ def corpus(study: options.Study, out: options.Out, downloads: Downloads = Path()
     """Write the study's passages into a memory-mapped store."""
     from mrsearch.config import read_study
     from mrsearch.data.questions import read_passages
-    from mrsearch.retrieval.passages import build_store
+    from mrsearch.retrieval.indexes.passages import build_store
 
     build_store(read_passages(read_study(study), downloads), out)
 
@@ -52,15 +52,15 @@ def download(
 
 
 @app.command()
-def missing(study: options.Study, downloads: Downloads) -> None:
+def check(study: options.Study, downloads: Downloads) -> None:
     """Say which downloads of a study are not there yet; exit code 2 if there are any."""
     from mrsearch.config import read_study
     from mrsearch.data.download import missing as lacking
     from mrsearch.data.download import missing_message
     from mrsearch.data.registry import downloads_of
 
-    if found := lacking((row, downloads / row.folder) for row in downloads_of(read_study(study))):
-        raise ValueError(missing_message(found, downloads))
+    if missing_files := lacking((row, downloads / row.folder) for row in downloads_of(read_study(study))):
+        raise ValueError(missing_message(missing_files, downloads))
 
 
 @app.command()

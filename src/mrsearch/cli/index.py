@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mrsearch.cli import options
+from mrsearch.cli import scheduler as placement
 
 app = typer.Typer(no_args_is_help=True, help="Retrieval indexes.")
 Downloads = Annotated[Path, typer.Option(help="Folder of registered downloads.")]
@@ -20,13 +21,18 @@ def build(
     corpus: options.Corpus,
     out: options.Out,
     downloads: Downloads | None = None,
+    gpu_environment: placement.JobGpuEnvironment = None,
+    site: placement.JobSite = None,
 ) -> None:
     """Encode the passages and build one retriever's index; an interrupted build goes on where it stopped."""
     from mrsearch.config import read_study
     from mrsearch.data.registry import encoder
-    from mrsearch.retrieval.indexes import build_index
+    from mrsearch.retrieval.indexes.index import build_index
 
     read = read_study(study)
+    if gpu_environment is not None and read.resources.index.gpus:
+        files = {"study": study, "retriever": retriever, "corpus": corpus, "out": out, "downloads": downloads}
+        placement.run_on_gpus(["index", "build"], files, gpu_environment, site)
     row = encoder(read, retriever) if downloads else None
     build_index(read, retriever, corpus, out, downloads / row.folder if downloads and row else None)
 
@@ -42,19 +48,27 @@ def take_over(
     """Make the study's published index the index of one retriever, instead of encoding the passages."""
     from mrsearch.config import read_study
     from mrsearch.data.registry import encoder, prebuilt_index
-    from mrsearch.retrieval.prebuilt import import_index
+    from mrsearch.retrieval.indexes.prebuilt import import_index
 
     read = read_study(study)
     row = prebuilt_index(read, retriever)
     if row is None or row.files is None:
         raise ValueError(f"data.prebuilt_index does not fit retrieval.retrievers.{retriever}: build the index instead")
-    parts = [downloads / row.folder / file.path for file in row.files]
+    shards = [downloads / row.folder / file.path for file in row.files]
     encoded_by = encoder(read, retriever)
-    import_index(read, retriever, corpus, parts, out, downloads / encoded_by.folder if encoded_by else None)
+    import_index(read, retriever, corpus, shards, out, downloads / encoded_by.folder if encoded_by else None)
 
 
 @app.command()
-def report(
+def verify(index: Annotated[Path, typer.Argument(help="Folder of one built index.")]) -> None:
+    """Read a whole index and compare it with the hashes that its build wrote down; opening it looks at samples."""
+    from mrsearch.retrieval.indexes.manifest import verify as verify_index
+
+    typer.echo(f"{index}: {verify_index(index):,} bytes are what was written")
+
+
+@app.command()
+def compare(
     study: options.Study,
     corpus: options.Corpus,
     indexes: options.Indexes,
@@ -64,19 +78,20 @@ def report(
     out: Annotated[list[Path], typer.Option(help="Table to write, .csv or .md; repeat it for both.")],
 ) -> None:
     """Compare the study's retrievers: how often an answer is found, recall against exact search, time per query."""
+    from mrsearch.agent.questions import read_questions
     from mrsearch.config import read_study
-    from mrsearch.retrieval import quality
+    from mrsearch.retrieval.indexes import quality
 
-    asked = {path.stem: quality.read_questions(path) for path in questions}
-    if len(asked) < len(questions):
+    by_benchmark = {path.stem: read_questions(path) for path in questions}
+    if len(by_benchmark) < len(questions):
         raise ValueError("--questions: two files have the same name, which names the benchmark in the report")
-    rows = quality.report(read_study(study), corpus, indexes, asked)
+    rows = quality.report(read_study(study), corpus, indexes, by_benchmark)
     for path in out:
         quality.write_report(rows, path)
 
 
 @app.command()
-def needs(
+def estimate(
     study: options.Study,
     passages: Annotated[int, typer.Option(min=1, help="Passages of the corpus.")],
     dim: Annotated[
@@ -87,13 +102,13 @@ def needs(
 ) -> None:
     """Say what each of the study's indexes will need; exit code 1 if this machine lacks some of it."""
     from mrsearch.config import read_study
-    from mrsearch.retrieval import footprint
+    from mrsearch.retrieval.indexes import footprint
 
     read, lacking = read_study(study), []
     for name in read.retrieval.retrievers:
-        wanted = footprint.needs(read, name, passages, dim, gpus)
-        typer.echo(f"{name}: {footprint.describe(wanted)}")
-        lacking += [f"{name}: {problem}" for problem in footprint.problems(wanted, out, gpus)]
+        estimate = footprint.needs(read, name, passages, dim, gpus)
+        typer.echo(f"{name}: {footprint.describe(estimate)}")
+        lacking += [f"{name}: {problem}" for problem in footprint.problems(estimate, out, gpus)]
     for problem in lacking:
         typer.echo(problem, err=True)
     raise typer.Exit(bool(lacking))

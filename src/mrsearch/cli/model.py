@@ -22,6 +22,7 @@ def base(
 ) -> None:
     """Make a tiny model and its tokenizer, or download a published one, as a Hugging Face folder."""
     from mrsearch.config import read_study
-    from mrsearch.training.base_model import make_base
+    from mrsearch.policy.base_model import make_base
+    from mrsearch.retrieval.indexes.passages import corpus_texts
 
-    make_base(read_study(study), model, corpus, out, mirror)
+    make_base(read_study(study), model, corpus_texts(corpus), out, mirror)

@@ -12,10 +12,17 @@ Out = Annotated[Path, typer.Option(help="What to write.")]
 Corpus = Annotated[Path, typer.Option(help="Folder of the passage store.")]
 Indexes = Annotated[Path, typer.Option(help="Folder that holds one index folder per retriever.")]
 Endpoint = Annotated[
-    Path | None, typer.Option(help="Token of the running retriever; without it the index is opened here.")
+    Path | None, typer.Option(help="Endpoint file of the running retriever; without it the index is opened here.")
 ]
 Model = Annotated[str, typer.Option(help="Name of a model of the study.")]
 Method = Annotated[str, typer.Option(help="Name of a method of the study.")]
 Seed = Annotated[int, typer.Option(min=0, help="Training seed.")]
-Mirror = Annotated[str | None, typer.Option(help="Folder or address to download from instead of the public hub.")]
+Mirror = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MRSEARCH_MIRROR",
+        help="Folder or address to download from instead of the public hub; an address with a password is better "
+        "given in the variable, since every user of a machine can read command lines.",
+    ),
+]
 Metrics = Annotated[Path, typer.Option(help="metrics.parquet of the study.")]

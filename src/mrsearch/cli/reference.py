@@ -17,18 +17,18 @@ def cli_reference() -> str:
     """Markdown with every command, its arguments, options and defaults."""
     from mrsearch.cli import app
 
-    parts = [
+    sections = [
         "# Commands\n\nEvery rule calls one of these. `--help` behind any of them says the same.\n"
         "Written by `make config` from the commands themselves."
     ]
-    parts += _sections(typer.main.get_command(app), "mrsearch")
-    return "\n\n".join(parts) + "\n"
+    sections += _sections(typer.main.get_command(app), "mrsearch")
+    return "\n\n".join(sections) + "\n"
 
 
 def _sections(command: Any, name: str) -> list[str]:
     nested = getattr(command, "commands", {})
     if nested:
-        return [part for key in nested for part in _sections(nested[key], f"{name} {key}")]
+        return [section for key in nested for section in _sections(nested[key], f"{name} {key}")]
     about = " ".join((command.help or "").split())
     rows = ["| option | value | default | meaning |", "| --- | --- | --- | --- |"]
     rows += [_row(parameter) for parameter in command.params if parameter.name != "help"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def metrics(
 def tables(study: options.Study, metrics: options.Metrics, out: options.Out) -> None:
     """Write the tables as CSV, Markdown, HTML and LaTeX."""
     from mrsearch.config import read_study
-    from mrsearch.reporting.tables import write_tables
+    from mrsearch.reporting.tables.writer import write_tables
 
     write_tables(read_study(study), metrics, out)
 
@@ -44,7 +45,7 @@ def figures(
 ) -> None:
     """Draw the figures as PDF, SVG and PNG."""
     from mrsearch.config import read_study
-    from mrsearch.reporting.figures import write_figures
+    from mrsearch.reporting.figures.writer import write_figures
 
     write_figures(read_study(study), metrics, models, out)
 
@@ -52,12 +53,12 @@ def figures(
 @app.command()
 def retrieval(
     study: options.Study,
-    quality: Annotated[Path, typer.Option(help="CSV of `mrsearch index report`.")],
+    quality: Annotated[Path, typer.Option(help="CSV of `mrsearch index compare`.")],
     out: options.Out,
 ) -> None:
     """Draw what retrievers find against the time of a query, as PDF, SVG and PNG."""
     from mrsearch.config import read_study
-    from mrsearch.reporting.retrieval_figure import retrieval_quality
+    from mrsearch.reporting.figures.retrieval import retrieval_quality
 
     retrieval_quality(read_study(study), quality, out)
 
@@ -70,7 +71,7 @@ def compute(
 ) -> None:
     """Write the table of time and hardware as CSV, Markdown, HTML and LaTeX."""
     from mrsearch.config import read_study
-    from mrsearch.reporting.compute import write_compute
+    from mrsearch.reporting.tables.compute import write_compute
 
     write_compute(read_study(study), results, out)
 
@@ -87,20 +88,20 @@ def viewer(
 ) -> None:
     """Write the page that browses the meta-episodes of a study, or of several."""
     from mrsearch.config import read_study
-    from mrsearch.reporting.viewer import Source, write_viewer
+    from mrsearch.reporting.viewer import StudyRecords, write_viewer
 
     folders: list[Path] | list[None] = models or [None] * len(study)
     if not len(study) == len(records) == len(folders):
         counts = f"{len(study)} --study, {len(records)} --records and {len(folders)} --models"
         raise ValueError(f"{counts}: name the folders of each study, in the same order")
     sources = zip(map(read_study, study), records, folders, strict=True)
-    write_viewer([Source(*source) for source in sources], out)
+    write_viewer([StudyRecords(*source) for source in sources], out)
 
 
 @app.command()
 def show(study: options.Study, metrics: options.Metrics) -> None:
     """Print the main table."""
     from mrsearch.config import read_study
-    from mrsearch.reporting.tables import main_table_text
+    from mrsearch.reporting.tables.writer import main_table_text
 
-    typer.echo(main_table_text(read_study(study), metrics))
+    typer.echo(main_table_text(read_study(study), metrics, shutil.get_terminal_size().columns))

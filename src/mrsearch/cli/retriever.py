@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from mrsearch.cli import options, placement
+from mrsearch.cli import options
+from mrsearch.cli import scheduler as placement
 
 app = typer.Typer(no_args_is_help=True, help="The retrieval server: serve, start, stop, status.")
-Token = Annotated[Path, typer.Argument(help="The token's path.")]
+EndpointFile = Annotated[Path, typer.Argument(help="The endpoint file's path.")]
 
 
 @app.command()
@@ -18,55 +19,69 @@ def start(
     study: options.Study,
     corpus: options.Corpus,
     indexes: options.Indexes,
-    token: Token,
+    endpoint_file: EndpointFile,
     scheduler: placement.Where = placement.Scheduler.local,
     site: placement.Site = placement.SITE,
+    gpu_environment: placement.GpuEnvironment = placement.GPU_ENVIRONMENT,
+    retriever_environment: placement.RetrieverEnvironment = None,
 ) -> None:
     """Start the server, or attach to it where it runs already; return once it answers a query."""
     from mrsearch.cluster.launchers import service_launcher
     from mrsearch.cluster.signals import Signalled
     from mrsearch.config import read_study
-    from mrsearch.retrieval import service
+    from mrsearch.retrieval.service import lifetime as service
+    from mrsearch.retrieval.service.environment import server_python
 
-    chosen = read_study(study)
-    launcher = service_launcher(scheduler, site, "retriever", chosen.resources.retriever)
+    loaded = read_study(study)
+    python = server_python(loaded, gpu_environment, retriever_environment, scheduler, site)
+    launcher = service_launcher(scheduler, site, "retriever", loaded.resources.retriever)
     try:
-        service.start(chosen, corpus, indexes, token, launcher)
+        service.start(loaded, corpus, indexes, endpoint_file, launcher, show=typer.echo, python=python)
     except Signalled as signalled:
         raise typer.Exit(128 + signalled.signum) from None
 
 
 @app.command()
-def serve(study: options.Study, corpus: options.Corpus, indexes: options.Indexes) -> None:
-    """Serve the study's retriever in this process until it is interrupted, without the DAG."""
+def serve(
+    study: options.Study,
+    corpus: options.Corpus,
+    indexes: options.Indexes,
+    without_token: Annotated[
+        bool, typer.Option("--without-token", help="Answer every user of this machine; on loopback only.")
+    ] = False,
+) -> None:
+    """Serve the study's retriever in this process until it is interrupted, without the DAG.
+
+    Requests must carry the token that MRSEARCH_BEARER sets.
+    """
     from mrsearch.config import read_study
-    from mrsearch.retrieval.serve import let_threads_sleep, serve
+    from mrsearch.retrieval.service.process import let_threads_sleep, serve
 
     let_threads_sleep()
-    serve(read_study(study), corpus, indexes)
+    serve(read_study(study), corpus, indexes, without_token=without_token)
 
 
 @app.command()
-def stop(token: Token) -> None:
+def stop(endpoint_file: EndpointFile) -> None:
     """Stop the server and remove its files; nothing happens where none runs."""
-    from mrsearch.retrieval import service
+    from mrsearch.retrieval.service import lifetime as service
 
-    service.stop(token)
-
-
-@app.command()
-def gone(token: Token) -> None:
-    """Remove the token of a server that does not answer any more."""
-    from mrsearch.retrieval import service
-
-    service.gone(token)
+    service.stop(endpoint_file)
 
 
 @app.command()
-def status(token: Token) -> None:
+def forget(endpoint_file: EndpointFile) -> None:
+    """Remove the endpoint file of a server that does not answer any more."""
+    from mrsearch.retrieval.service import lifetime as service
+
+    service.forget(endpoint_file)
+
+
+@app.command()
+def status(endpoint_file: EndpointFile) -> None:
     """Print the server's address and state as JSON."""
     import json
 
-    from mrsearch.retrieval import service
+    from mrsearch.retrieval.service import lifetime as service
 
-    typer.echo(json.dumps(service.status(token), indent=2, sort_keys=True))
+    typer.echo(json.dumps(service.status(endpoint_file), indent=2, sort_keys=True))

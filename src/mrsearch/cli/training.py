@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mrsearch.cli import options, placement, verl_config
+from mrsearch.cli import options
+from mrsearch.cli import scheduler as placement
 
 
 def train(
@@ -15,53 +16,56 @@ def train(
     model: options.Model,
     method: options.Method,
     seed: options.Seed,
-    start: Annotated[Path | None, typer.Option(help="Hugging Face folder of the starting weights.")] = None,
-    questions: Annotated[Path | None, typer.Option(help="train.parquet.")] = None,
-    corpus: Annotated[Path | None, typer.Option(help="Folder of the passage store.")] = None,
-    indexes: Annotated[Path | None, typer.Option(help="Folder that holds one index folder per retriever.")] = None,
-    out: Annotated[Path | None, typer.Option(help="What to write.")] = None,
-    log: Annotated[Path | None, typer.Option(help="Training log to write, one JSON row a step.")] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="run.json to write: configuration, revisions, hashes, hardware.")
-    ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoints, from which an interrupted training goes on.")
-    ] = None,
+    start: Annotated[Path, typer.Option(help="Hugging Face folder of the starting weights.")],
+    questions: Annotated[Path, typer.Option(help="train.parquet.")],
+    corpus: options.Corpus,
+    indexes: options.Indexes,
+    out: options.Out,
+    log: Annotated[Path, typer.Option(help="Training log to write, one JSON row a step.")],
+    run: Annotated[Path, typer.Option(help="run.json to write: configuration, revisions, hashes, hardware.")],
+    run_dir: Annotated[Path, typer.Option(help="Folder of checkpoints, from which an interrupted training goes on.")],
     endpoint: options.Endpoint = None,
-    scheduler: placement.Where = placement.Scheduler.here,
+    scheduler: placement.Where = placement.Scheduler.in_process,
     site: placement.Site = placement.SITE,
     threads: placement.Threads = None,
     mem_mb: placement.Memory = None,
     runtime: placement.Runtime = None,
     gpus: placement.Gpus = None,
     nodes: placement.Nodes = None,
-    train_environment: placement.Environment = placement.ENVIRONMENT,
+    gpu_environment: placement.GpuEnvironment = placement.GPU_ENVIRONMENT,
+    train_environment: placement.TrainEnvironment = placement.TRAIN_ENVIRONMENT,
     dry_run: Annotated[
         bool, typer.Option(help="Print the batch script and the resolved study; submit nothing.")
     ] = False,
-    print_config: Annotated[bool, typer.Option(help="Print verl's whole configuration; train nothing.")] = False,
 ) -> None:
     """Train one method from its starting weights and export it as a Hugging Face folder.
 
     With --scheduler local or slurm the training is a job of its own: this command submits it, or attaches to it where
-    it runs already, shows its progress and returns when it has ended. All files must be named, except with
-    --print-config.
+    it runs already, shows its progress and returns when it has ended.
     """
     from mrsearch.config import read_study
-    from mrsearch.training.launch import train_method
+    from mrsearch.training.run import Inputs, Outputs, TrainingRun
 
-    files: dict[str, Any] = {"start": start, "questions": questions, "corpus": corpus, "indexes": indexes}
-    files |= {"out": out, "log": log, "run": run, "run_dir": run_dir}
-    names = {"study": study, "model": model, "method": method, "seed": str(seed)}
-    if print_config:
-        return verl_config.show(names, train_environment)
-    if absent := [f"--{name.replace('_', '-')}" for name, path in files.items() if path is None]:
-        raise ValueError(f"mrsearch train needs {', '.join(absent)}")
-    files["endpoint"] = endpoint
-    if scheduler is placement.Scheduler.here and not dry_run:
-        return train_method(read_study(study), model, method, seed, log_file=files.pop("log"), **files)
-    asked = {"threads": threads, "mem_mb": mem_mb, "runtime": runtime, "gpus": gpus, "nodes": nodes}
-    placement.train_elsewhere(names, files, scheduler, site, asked, train_environment, dry_run)
+    inputs = Inputs(start, questions, corpus, indexes, endpoint)
+    training = TrainingRun(read_study(study), model, method, seed, inputs, Outputs(out, log, run), run_dir)
+    if scheduler is placement.Scheduler.in_process and not dry_run:
+        from mrsearch.training.launch import train_method
+
+        return train_method(training)
+    from mrsearch.cluster.commands import option_words
+    from mrsearch.training.submit import job_target, rendered_training, submit_training, training_python
+
+    names = {"study": study, "model": model, "method": method, "seed": seed}
+    files = {"start": start, "questions": questions, "corpus": corpus, "indexes": indexes, "out": out, "log": log}
+    arguments = {**names, **files, "run": run, "run_dir": run_dir, "endpoint": endpoint}
+    resources = {"threads": threads, "mem_mb": mem_mb, "runtime": runtime, "gpus": gpus, "nodes": nodes}
+    target = job_target(training, str(scheduler), site, resources)
+    python = training_python(training.study, method, gpu_environment, train_environment, target)
+    if dry_run:
+        typer.echo(rendered_training(training, option_words(arguments), target, python))
+        return
+    with placement.failures_told():
+        submit_training(training, option_words(arguments), target, typer.echo, python)
 
 
 def evaluate(
@@ -78,21 +82,17 @@ def evaluate(
         Path, typer.Option(help="Folder of finished parts, from which an interrupted evaluation goes on.")
     ],
     endpoint: options.Endpoint = None,
+    gpu_environment: placement.JobGpuEnvironment = None,
+    site: placement.JobSite = None,
 ) -> None:
     """Run one method on every benchmark under every decoding and record all meta-episodes."""
     from mrsearch.config import read_study
     from mrsearch.evaluation.run import evaluate as run_evaluation
 
-    run_evaluation(
-        read_study(study),
-        model,
-        method,
-        seed,
-        policy=policy,
-        questions=questions,
-        corpus=corpus,
-        indexes=indexes,
-        endpoint=endpoint,
-        out=out,
-        cache=cache,
-    )
+    files: dict[str, Any] = {"policy": policy, "questions": questions, "corpus": corpus, "indexes": indexes}
+    files |= {"endpoint": endpoint, "out": out, "cache": cache}
+    loaded = read_study(study)
+    if gpu_environment is not None and loaded.resources.evaluate.gpus:
+        names = {"study": study, "model": model, "method": method, "seed": str(seed)}
+        placement.run_on_gpus(["evaluate"], names | files, gpu_environment, site)
+    run_evaluation(loaded, model, method, seed, **files)

@@ -14,11 +14,13 @@ def wandb_sync(
 ) -> None:
     """Upload a study's offline runs to Weights & Biases; needs its key, as `wandb login` or WANDB_API_KEY gives it."""
     from mrsearch.config import read_study
+    from mrsearch.config.layout import StudyFolder
     from mrsearch.tracking import upload
 
     root = results / study
-    if not (root / "study.json").is_file():
-        raise ValueError(f"{root}: holds no study.json: run the study {study!r} first, or name its --results")
-    code = upload(study, read_study(root / "study.json").model_dump(mode="json"), root)
+    resolved = StudyFolder(root).study
+    if not resolved.is_file():
+        raise ValueError(f"{root}: holds no {resolved.name}: run the study {study!r} first, or name its --results")
+    code = upload(study, read_study(resolved).model_dump(mode="json"), root)
     if code:
         raise typer.Exit(code)

@@ -1,11 +1,10 @@
-"""What this machine gives: room and permission on disk, memory, ports, package versions, a way to W&B."""
+"""What this machine gives: memory, ports, package versions, a way to W&B."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import re
-import shutil
 import socket
 import sys
 import tempfile
@@ -15,45 +14,25 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from mrsearch.config import Run, Study
-from mrsearch.config.site import STAGES, Site
-from mrsearch.preflight import needs
+from mrsearch.config import Study
+from mrsearch.config.site import Site
+from mrsearch.planning import needs
+from mrsearch.preflight.disk import existing
 
 REQUIREMENTS = Path(__file__).parents[3] / "envs" / "cpu.in"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CONNECT_SECONDS = 5.0
+CACHE_BYTES = 1_000_000
+"""Room that Snakemake's cache needs."""
 
 
 def this_machine(study: Study) -> Iterator[str]:
+    """Stages that need more memory than this machine has."""
     has = psutil.virtual_memory().total
-    for stage in STAGES:
-        wanted = needs.memory_bytes(study, stage, getattr(study.resources, stage))
-        if wanted > has:
-            yield f"{stage} will need {wanted / needs.GIB:.0f} GiB of memory; this machine has {has / needs.GIB:.0f}"
-
-
-def folders(run: Run, study: Study) -> Iterator[str]:
-    """Write permission and room; folders on one disk share its room."""
-    wanted: dict[int, float] = {}
-    homes: dict[int, Path] = {}
-    parts = {run.paths.results: needs.results_bytes(study), run.paths.resources: needs.resources_bytes(study)}
-    for name, size in parts.items():
-        folder = _existing(Path(name))
-        try:
-            with tempfile.NamedTemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            yield f"{folder}: cannot be written: {error.strerror}"
-        disk = folder.stat().st_dev
-        wanted[disk] = wanted.get(disk, 0) + size
-        homes.setdefault(disk, folder)
-    for disk, size in wanted.items():
-        free = shutil.disk_usage(homes[disk]).free
-        if size > free:
-            yield (
-                f"{homes[disk]}: the study will write up to {size / needs.GIB:.1f} GiB, {free / needs.GIB:.1f} GiB are "
-                "free: make room, or set paths.results and paths.resources"
-            )
+    for stage in study.active_stages():
+        memory = needs.memory_bytes(study, stage, getattr(study.resources, stage))
+        if memory > has:
+            yield f"{stage} will need {memory / needs.GIB:.0f} GiB of memory; this machine has {has / needs.GIB:.0f}"
 
 
 def tracking() -> Iterator[str]:
@@ -95,6 +74,29 @@ def interpreter() -> Iterator[str]:
         )
 
 
+def project_path(folder: Path | None = None) -> Iterator[str]:
+    """Slurm takes `%` in the path of a job's log for the beginning of a pattern, and the executor refuses it."""
+    folder = (folder or Path.cwd()).absolute()
+    if "%" in str(folder):
+        yield (
+            f"the project's path ({folder}) has a %, which Slurm replaces in the paths of logs: move or rename the "
+            "folder, and run `snakemake --touch` once where results exist already"
+        )
+
+
+def cache() -> Iterator[str]:
+    """Snakemake's own cache, without which it ends in a traceback; a full quota shows only at a write."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        with tempfile.TemporaryFile(dir=existing(folder)) as file:
+            file.write(bytes(CACHE_BYTES))
+    except OSError as error:
+        yield (
+            f"{folder}, where Snakemake keeps its cache, cannot be written ({error.strerror}): make room, or set "
+            "XDG_CACHE_HOME to a folder with room"
+        )
+
+
 def port(study: Study) -> Iterator[str]:
     """Whether the retrieval server gets its port on this machine."""
     service = study.retrieval.service
@@ -119,10 +121,3 @@ def reachable(study: Study, site: Site) -> Iterator[str]:
             f"retrieval.service.host ({service.host}) is reached from its own node only: set 0.0.0.0, which asks "
             "clients for a bearer token"
         )
-
-
-def _existing(path: Path) -> Path:
-    path = path.absolute()
-    while not path.is_dir():
-        path = path.parent
-    return path

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mrsearch.cluster.queue import SlurmError, slurm
 from mrsearch.config import Study
-from mrsearch.config.site import STAGES, Partition, Site
-from mrsearch.preflight import needs
+from mrsearch.config.site import Partition, Site
+from mrsearch.planning import needs
+from mrsearch.preflight import gpus
 
 OLDEST_SLURM = (21, 8)
 MB = 1e6
@@ -17,19 +18,18 @@ MB = 1e6
 
 def fits(study: Study, site: Site) -> Iterator[str]:
     """Whether partitions can run the stages, and whether the stages ask for enough."""
-    for stage in STAGES:
-        asked = getattr(study.resources, stage)
-        yield from site.misfits(stage, asked)
-        memory = needs.memory_bytes(study, stage, asked)
-        if memory > asked.mem_mb * MB:
-            yield f"resources.{stage}.mem_mb ({asked.mem_mb}) is less than the {memory / MB:.0f} that it will need"
-        name = site.partition_of(stage)
-        has, wanted = site.partitions[name].gpu_mem_mb, needs.gpu_bytes(study, stage, asked)
-        if has is not None and wanted > has * MB:
-            yield (
-                f"{stage} will need {wanted / MB:.0f} MB on each of {asked.gpus} x {asked.nodes} GPUs, more than "
-                f"partitions.{name}.gpu_mem_mb ({has}): ask for more GPUs in resources.{stage}"
-            )
+    active = study.active_stages()
+    for stage in active:
+        resources = getattr(study.resources, stage)
+        yield from site.misfits(stage, resources)
+        memory = needs.memory_bytes(study, stage, resources)
+        if memory > resources.mem_mb * MB:
+            yield f"resources.{stage}.mem_mb ({resources.mem_mb}) is less than the {memory / MB:.0f} that it will need"
+    by_memory = {site.partition_of(stage): site.partitions[site.partition_of(stage)].gpu_mem_mb for stage in active}
+    for name, has in by_memory.items():
+        stages = [stage for stage in active if site.partition_of(stage) == name]
+        if has is not None:
+            yield from gpus.misfits(study, stages, has * MB, f"partitions.{name}.gpu_mem_mb")
 
 
 def programs(site: Site) -> Iterator[str]:
@@ -49,24 +49,24 @@ def partitions(site: Site) -> Iterator[str]:
         return
     try:
         version = slurm("sinfo", "--version").split()[-1]
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SLURM:
+        if tuple(int(number) for number in version.split(".")[:2]) < OLDEST_SLURM:
             yield f"Slurm {version} is older than {OLDEST_SLURM[0]}.{OLDEST_SLURM[1]:02d}"
-        for name, said in site.partitions.items():
-            yield from _partition(name, said)
+        for name, partition in site.partitions.items():
+            yield from _partition(name, partition)
     except SlurmError as error:
         yield str(error)
 
 
-def _partition(name: str, said: Partition) -> Iterator[str]:
+def _partition(name: str, partition: Partition) -> Iterator[str]:
     lines = slurm("sinfo", "-h", "-p", name, "-o", "%c|%m|%G").splitlines()
     if not lines:
         yield f"partitions.{name} does not exist on this cluster: see `sinfo -s`"
         return
     rows = [line.split("|") for line in lines]
     cores, memory = (max(int(row[column].rstrip("+")) for row in rows) for column in (0, 1))
-    if said.cores > cores:
-        yield f"partitions.{name}.cores ({said.cores}) is more than its nodes have ({cores})"
-    if said.mem_mb > memory:
-        yield f"partitions.{name}.mem_mb ({said.mem_mb}) is more than its nodes have ({memory})"
-    if said.gpus and not any("gpu" in row[2] for row in rows):
-        yield f"partitions.{name}.gpus ({said.gpus}): its nodes have none"
+    if partition.cores > cores:
+        yield f"partitions.{name}.cores ({partition.cores}) is more than its nodes have ({cores})"
+    if partition.mem_mb > memory:
+        yield f"partitions.{name}.mem_mb ({partition.mem_mb}) is more than its nodes have ({memory})"
+    if partition.gpus and not any("gpu" in row[2] for row in rows):
+        yield f"partitions.{name}.gpus ({partition.gpus}): its nodes have none"

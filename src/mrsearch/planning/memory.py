@@ -1,0 +1,91 @@
+"""Memory of one GPU, item by item, in training and in generation. All figures are bytes.
+
+Nothing of this is measured. Sources: the sizes of the tensors that verl's FSDP engine and the generation servers hold
+(docs/training.md, Memory and time).
+"""
+
+from __future__ import annotations
+
+from mrsearch.config import Study
+from mrsearch.planning.shapes import Shape
+
+STATE_BYTES = 16
+"""Per parameter in training: weights, gradients and both moments of AdamW in float32."""
+WEIGHT_BYTES = 2
+"""bfloat16."""
+ACTIVATION_COPIES = 14
+"""Numbers that one recomputed block keeps per token, in units of its hidden size, feed-forward part aside."""
+RUNTIME_BYTES = 3_500_000_000
+"""CUDA context, NCCL buffers, allocator's slack and what a sleeping server keeps (CUDA graphs)."""
+
+
+def tokens_per_pass(study: Study, length: int | None = None) -> int:
+    """Tokens of one forward and backward pass on one GPU, at worst."""
+    verl = study.training.verl
+    if verl.max_token_len_per_gpu is not None:
+        return verl.max_token_len_per_gpu
+    return verl.micro_batch_size_per_gpu * (length or study.protocol.longest_sequence)
+
+
+def training_memory(study: Study, shape: Shape) -> dict[str, float]:
+    """What one GPU holds during an update, by item; the job's GPUs share the training state."""
+    resources, verl = study.resources.train, study.training.verl
+    tokens = tokens_per_pass(study) / verl.sequence_parallel
+    return _update(shape, tokens, max(1, resources.gpus * resources.nodes), verl.gradient_checkpointing)
+
+
+def fine_tuning_memory(study: Study, shape: Shape, gpus: int) -> dict[str, float]:
+    """The same of a supervised training on so many GPUs."""
+    return _update(shape, study.sft.micro_batch_size * _demonstration_tokens(study), gpus, True)
+
+
+def _demonstration_tokens(study: Study) -> int:
+    """Tokens of the longest demonstration: of what the policy generated as many as the context takes, of golden answers
+    a prompt with its passages."""
+    protocol, longest = study.protocol, 0
+    for method in study.methods.values():
+        if method.train and method.train.demonstrations == "self_generated":
+            return protocol.longest_sequence
+        if method.train and method.train.demonstrations == "gold_answers":
+            passages = protocol.max_observation_tokens if method.searches else 0
+            longest = max(longest, study.training.verl.max_prompt_tokens + passages)
+    return min(longest, protocol.longest_sequence)
+
+
+def _update(shape: Shape, tokens: float, gpus: int, checkpointing: bool) -> dict[str, float]:
+    """tokens: of one forward and backward pass on one GPU."""
+    block = shape.hidden * shape.head * 2 * (shape.heads + shape.kv_heads) + 3 * shape.hidden * shape.intermediate
+    embedding = shape.vocabulary * shape.hidden
+    layers = 1 if checkpointing else shape.layers
+    activations = tokens * WEIGHT_BYTES * (ACTIVATION_COPIES * shape.hidden + 3 * shape.intermediate)
+    return {
+        "training state": STATE_BYTES * shape.parameters / gpus,
+        "gathered weights": (2 * block + embedding * (1 if shape.tied else 2)) * (WEIGHT_BYTES + 4),
+        "inputs of checkpointed blocks": shape.layers * tokens * shape.hidden * WEIGHT_BYTES,
+        "activations": layers * activations,
+        "logits": tokens * shape.vocabulary * WEIGHT_BYTES,
+        "runtime": RUNTIME_BYTES,
+    }
+
+
+def server_memory(shape: Shape, context: int, tensor_parallel: int, share: float) -> dict[str, float]:
+    """The least that one GPU of a generation server must have, by item: weights, the keys and values of one
+    meta-episode, and what the server's share leaves to others."""
+    items = {
+        "weights": WEIGHT_BYTES * shape.parameters / tensor_parallel,
+        "keys and values of one meta-episode": context * shape.kv_bytes / tensor_parallel,
+        "runtime": float(RUNTIME_BYTES),
+    }
+    return items | {f"outside of the server's share of {share:g}": sum(items.values()) * (1 / share - 1)}
+
+
+def generation_memory(shape: Shape, tensor_parallel: int, card_bytes: float, share: float) -> dict[str, float]:
+    """What one GPU of a generation server holds, by item; keys and values take what the server's share leaves."""
+    weights = WEIGHT_BYTES * shape.parameters / tensor_parallel
+    return {"weights": weights, "keys and values": max(0.0, share * card_bytes - weights - RUNTIME_BYTES)}
+
+
+def kv_tokens(shape: Shape, tensor_parallel: int, card_bytes: float, share: float) -> float:
+    """Tokens whose keys and values fit on the GPUs that share one copy of the model."""
+    free = generation_memory(shape, tensor_parallel, card_bytes, share)["keys and values"]
+    return free * tensor_parallel / shape.kv_bytes

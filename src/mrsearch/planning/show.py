@@ -1,0 +1,62 @@
+"""A plan as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mrsearch.config import Study
+from mrsearch.planning.plan import GB, Plan, StageCost, Summary
+
+HEADER = ("stage", "model", "jobs", "GPUs", "hours", "GPU hours", "disk GB", "GPU GB", "")
+
+
+def plan_text(plan: Plan, rows: Sequence[StageCost], total: Summary) -> str:
+    """The table, its sums, and the assumptions behind it."""
+    study = plan.study
+    lines = [
+        *_columns([HEADER, *map(_cells, rows)]),
+        "",
+        _together(study, total),
+        "Hours and GPU hours are of one job, and of all jobs of the row. GPU GB: on each GPU, at worst.",
+        f"Card: {plan.card.name} ({plan.card.memory / GB:.0f} GB, {plan.card.flops / 1e12:.0f} TFLOP/s in bfloat16, "
+        f"{plan.card.bandwidth / 1e12:.2f} TB/s). {plan.questions():,} questions, {len(study.seeds)} seeds, "
+        f"{len(study.evaluation.decoding)} decodings.",
+        "Assumed, not measured: " + ", ".join(plan.assumptions.described()) + ".",
+    ]
+    return "\n".join(lines)
+
+
+def _together(study: Study, total: Summary) -> str:
+    disk = f"Disk {total.disk / GB:,.0f} GB, with {study.training.checkpoints_kept + 1} checkpoints of every training."
+    if not total.gpu_hours:
+        return f"No stage asks for GPUs. {disk}"
+    return (
+        f"Together {total.gpu_hours:,.0f} GPU hours; on one node of {total.node} GPUs {total.node_hours:,.0f} hours, "
+        f"and the retriever's {total.retriever_gpu_hours:,.0f} GPU hours beside them. {disk}"
+    )
+
+
+def _cells(row: StageCost) -> tuple[str, ...]:
+    return (
+        row.stage,
+        row.model,
+        str(row.jobs),
+        str(row.gpus) if row.gpus else "-",
+        f"{row.hours:.1f}" if row.hours else "-",
+        f"{row.gpu_hours:,.0f}" if row.gpu_hours else "-",
+        f"{row.disk / GB:,.1f}",
+        f"{row.gpu_memory / GB:.0f}" if row.gpu_memory is not None else "-",
+        row.note,
+    )
+
+
+def _columns(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    left_columns = (0, 1, len(widths) - 1)
+    return [
+        "  ".join(
+            cell.ljust(width) if column in left_columns else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
