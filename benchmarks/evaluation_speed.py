@@ -19,15 +19,15 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM, StoppingCriteria, StoppingCriteriaList
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from tiny import word_tokenizer
+from support.tiny import word_tokenizer
 
 from mrsearch.agent.agent import Agent, Request
-from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
-from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.ports import Finish, Generation, Hit, Passage
+from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.protocol import StopRule
 from mrsearch.agent.records import Question
+from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config.models import TinyModel
 from mrsearch.config.protocol import Prompts, Protocol
@@ -36,9 +36,9 @@ from mrsearch.policy.torch_policy import TorchPolicy
 TAG_PREFERENCE = 2.0
 PROTOCOL = Protocol(
     prompts=Prompts(search="w1 {question}", reflection="w2 w3", invalid_action=" w4 "),
-    turn_tokens=24,
-    context_tokens=480,
-    observation_tokens=40,
+    max_turn_tokens=24,
+    max_context_tokens=480,
+    max_observation_tokens=40,
 )
 
 
@@ -102,8 +102,8 @@ def untrained(tokenizer, hidden: int, layers: int):
 
 def answer(policy, count: int):
     """Records of `count` questions, and wall and CPU seconds."""
-    dialogue = Dialogue(policy.tokenizer, PROTOCOL)
-    agent = Agent(policy, OnePassage(), AgentSpec(protocol=PROTOCOL, episodes=3, turns=3, topk=1), dialogue)
+    renderer = Renderer(policy.tokenizer, PROTOCOL)
+    agent = Agent(policy, OnePassage(), AgentSpec(protocol=PROTOCOL, episodes=3, turns=3, topk=1), renderer)
 
     def job(number):
         question = Question(f"q{number}", f"w{number % 50} w{number // 50 + 1}", ("w7",))

@@ -28,7 +28,7 @@ def plain_loop(titles: list[str], texts: list[str], batch: int = 128):
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from mrsearch.retrieval.encoder import _minilm_folder
+    from mrsearch.retrieval.indexes.encoder import _minilm_folder
 
     folder = _minilm_folder()
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
@@ -50,7 +50,7 @@ def plain_loop(titles: list[str], texts: list[str], batch: int = 128):
 def builder(titles: list[str], texts: list[str]):
     """The builder's encoder as `mrsearch index build` calls it."""
     from mrsearch.config.retrieval import Encoder
-    from mrsearch.retrieval.encoder import load_encoder
+    from mrsearch.retrieval.indexes.encoder import load_encoder
 
     encoder = load_encoder(Encoder(kind="minilm", dtype="bfloat16"), device="cpu")
     return lambda: encoder.passages(titles, texts)
@@ -79,8 +79,8 @@ def speed(passages: int, rounds: int) -> None:
 def build_and_report(passages: int) -> None:
     """Build one index and print this process's peak resident megabytes."""
     from mrsearch.config import load_run, load_study
-    from mrsearch.retrieval.indexes import build_index
-    from mrsearch.retrieval.passages import build_store
+    from mrsearch.retrieval.indexes.index import build_index
+    from mrsearch.retrieval.indexes.passages import build_store
 
     rng = random.Random(0)
     words = [f"w{n}" for n in range(384)]

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from mrsearch.config import Study, load_run, load_study
-from mrsearch.retrieval.builder import vector_dtype
-from mrsearch.retrieval.dense import VECTORS
-from mrsearch.retrieval.encoder import load_encoder
-from mrsearch.retrieval.manifest import write_manifest
-from mrsearch.retrieval.passages import PassageStore, build_store
-from mrsearch.retrieval.vector_file import VectorWriter
+from mrsearch.retrieval.indexes.builder import vector_dtype
+from mrsearch.retrieval.indexes.dense import VECTORS
+from mrsearch.retrieval.indexes.encoder import load_encoder
+from mrsearch.retrieval.indexes.manifest import write_manifest
+from mrsearch.retrieval.indexes.passages import PassageStore, build_store
+from mrsearch.retrieval.indexes.vector_file import VectorWriter
 
 SYLLABLES = [a + b for a in "bcdfglmnprstv" for b in ("a", "e", "i", "o", "u", "an", "er", "or")]
 REALLY_ENCODED = 1024
@@ -97,12 +97,12 @@ class Load:
     p99: float
 
 
-def load(url: str, clients: int, seconds: float, seed: int) -> Load:
+def load(url: str, clients: int, seconds: float, seed: int, bearer: str | None = None) -> Load:
     """`clients` connections, one query a request, each sending the next as soon as it has its answer."""
-    return asyncio.run(_load(url, clients, seconds, seed))
+    return asyncio.run(_load(url, clients, seconds, seed, f"Authorization: Bearer {bearer}\r\n" if bearer else ""))
 
 
-async def _load(url: str, clients: int, seconds: float, seed: int) -> Load:
+async def _load(url: str, clients: int, seconds: float, seed: int, header: str) -> Load:
     host, port = url.removeprefix("http://").split(":")
     asked = iter(queries(200_000 if clients > 1 else 20_000, seed))
     latencies: list[float] = []
@@ -113,7 +113,7 @@ async def _load(url: str, clients: int, seconds: float, seed: int) -> Load:
         reader, writer = await asyncio.open_connection(host, int(port))
         while time.perf_counter() < deadline:
             start = time.perf_counter()
-            answer = await _post(reader, writer, {"queries": [next(asked)], "topk": 3, "return_scores": True})
+            answer = await _post(reader, writer, {"queries": [next(asked)], "topk": 3, "return_scores": True}, header)
             latencies.append(time.perf_counter() - start)
             assert len(answer["result"][0]) == 3
         writer.close()
@@ -128,10 +128,10 @@ async def _load(url: str, clients: int, seconds: float, seed: int) -> Load:
     )
 
 
-async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict) -> dict:
+async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: dict, header: str) -> dict:
     payload = json.dumps(body).encode()
     head = "POST /retrieve HTTP/1.1\r\nHost: l\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(payload)}\r\n\r\n"
+    head += f"{header}Content-Length: {len(payload)}\r\n\r\n"
     writer.write(head.encode() + payload)
     headers = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     assert headers.split()[1] == "200", headers

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from transformers import AutoModel, AutoTokenizer
 
 from mrsearch.data.corpus import format_contents
-from mrsearch.retrieval.passages import PassageStore
+from mrsearch.retrieval.indexes.passages import PassageStore
 
 
 class Request(BaseModel):

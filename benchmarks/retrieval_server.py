@@ -19,9 +19,9 @@ import httpx
 import psutil
 from retrieval_common import load, machine, made_up_index, prepare, study
 
-from mrsearch.retrieval import service
-from mrsearch.retrieval.dense import VECTORS
-from mrsearch.retrieval.endpoint import read_endpoint
+from mrsearch.retrieval.indexes.dense import VECTORS
+from mrsearch.retrieval.service import lifetime as service
+from mrsearch.retrieval.service.endpoint import read_endpoint
 
 OURS = {"ours, float32": ("float32", "float32"), "ours, bfloat16": ("half", "bfloat16")}
 """Scan and encoder precision; the peer is float32 throughout."""
@@ -29,7 +29,7 @@ PEER_PORT = 18765
 IMPORT_AND_LOAD = """
 import torch
 from mrsearch.config.retrieval import Encoder
-from mrsearch.retrieval.encoder import load_encoder
+from mrsearch.retrieval.indexes.encoder import load_encoder
 load_encoder(Encoder(kind="minilm", dtype="{dtype}"))
 """
 
@@ -92,13 +92,15 @@ def main() -> None:
     tokens = {name: arguments.work / f"serve-{n}.json" for n, name in enumerate(OURS)}
     url, peer = start_peer(corpus, indexes / "float32" / "dense" / VECTORS)
     urls, pids = {"peer": url}, {"peer": peer.pid}
+    bearers: dict[str, str | None] = {"peer": None}
     try:
         for name, token in tokens.items():
             urls[name], _ = start_ours(name, corpus, indexes, token)
-            pids[name] = int(read_endpoint(token).boot.partition("-")[0])
-        for url in urls.values():
-            load(url, 8, 2, seed=9999)
-        compare(urls, pids, arguments)
+            endpoint = read_endpoint(token)
+            pids[name], bearers[name] = int(endpoint.boot.partition("-")[0]), endpoint.bearer
+        for name, url in urls.items():
+            load(url, 8, 2, 9999, bearers[name])
+        compare(urls, pids, bearers, arguments)
     finally:
         peer.terminate()
         for token in tokens.values():
@@ -110,7 +112,9 @@ def cpu_seconds(pid: int) -> float:
     return sum(psutil.Process(pid).cpu_times()[:2])
 
 
-def compare(urls: dict[str, str], pids: dict[str, int], arguments: argparse.Namespace) -> None:
+def compare(
+    urls: dict[str, str], pids: dict[str, int], bearers: dict[str, str | None], arguments: argparse.Namespace
+) -> None:
     """Print medians and ratios of every number of clients. CPU time per query depends least on what else runs."""
     for clients in arguments.clients:
         rounds: dict[str, list] = {name: [] for name in urls}
@@ -118,7 +122,7 @@ def compare(urls: dict[str, str], pids: dict[str, int], arguments: argparse.Name
         for n in range(arguments.rounds):
             for name, url in urls.items():
                 before = cpu_seconds(pids[name])
-                rounds[name].append(load(url, clients, arguments.seconds, seed=1000 * clients + n))
+                rounds[name].append(load(url, clients, arguments.seconds, 1000 * clients + n, bearers[name]))
                 cpu[name].append((cpu_seconds(pids[name]) - before) / rounds[name][-1].count)
         for name, loads in rounds.items():
             speed = [a.per_second / b.per_second for a, b in zip(loads, rounds["peer"], strict=True)]
