@@ -1,5 +1,14 @@
 """What these tests share."""
 
-from made_up import make_groups, make_records, make_train_logs, small_study
+import importlib.util
+
+from support.made_up import make_groups, make_records, make_train_logs, small_study
 
 __all__ = ["make_groups", "make_records", "make_train_logs", "small_study"]
+
+if importlib.util.find_spec("hypothesis") is not None:  # the environment with verl has none
+    from hypothesis import settings
+
+    # A test has no deadline: another program of the machine may have the processor.
+    settings.register_profile("mrsearch", deadline=None)
+    settings.load_profile("mrsearch")

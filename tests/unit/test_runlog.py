@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
-import sys
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from mrsearch import runlog
 from mrsearch.config import Study, digest
+from mrsearch.evaluation import provenance
 
 
 @pytest.fixture
@@ -69,44 +69,49 @@ def test_folder_hashes_follow_names_and_contents_but_not_run_records(inputs):
     assert len({before, changed, runlog.hash_path(folder)}) == 3
 
 
+def test_a_model_is_hashed_once_while_it_stays_as_it_is(tmp_path, small_study, monkeypatch):
+    model, read = tmp_path / "model", []
+    model.mkdir()
+    weights = model / "model.safetensors"
+    weights.write_bytes(b"\0" * 100)
+    runlog.write_run(
+        tmp_path / "run.json",
+        study=small_study,
+        stage="train",
+        inputs={},
+        outputs={"model": model},
+        seeds=[0],
+        extra={},
+    )
+    expected = runlog.hash_path(model)
+    (model / ".snakemake_timestamp").touch()
+    monkeypatch.setattr(runlog, "hash_path", lambda path: read.append(path) or "read again")
+    assert (runlog.content_hash(model), read) == (expected, [])
+    os.utime(weights, (time.time() + 60, time.time() + 60))
+    assert runlog.content_hash(model) == "read again", "newer than the record"
+    weights.write_bytes(b"\0" * 101)
+    os.utime(weights, (1, 1))
+    assert runlog.content_hash(model) == "read again", "of another size"
+    (tmp_path / "run.json").write_text("{}")
+    assert runlog.content_hash(model) == "read again", "an older record without outputs"
+    assert len(read) == 3
+
+
+def test_tables_name_the_revision_that_the_record_holds(monkeypatch):
+    monkeypatch.setattr(runlog, "_git", lambda: {"revision": "0123456789abcdef" * 2, "dirty": True})
+    assert runlog.code_revision() == provenance.code_revision() == "0123456789ab+changes"
+    monkeypatch.setattr(runlog, "_git", lambda: None)
+    assert runlog.code_revision() == "unversioned"
+
+
+def test_git_is_read_in_one_place():
+    readers = [path.name for path in Path(runlog.__file__).parent.rglob("*.py") if "rev-parse" in path.read_text()]
+    assert readers == ["runlog.py"]
+
+
 def test_missing_inputs_and_taken_keys_leave_nothing_behind(tmp_path, small_study, inputs):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         write(tmp_path / "run.json", small_study, {"start": tmp_path / "nowhere"})
     with pytest.raises(ValueError, match="extra key 'config' is taken"):
         write(tmp_path / "run.json", small_study, inputs, config={})
     assert not (tmp_path / "run.json").exists()
-
-
-def revision_of(package: Path) -> dict | None:
-    """What the record says about git where the package lies in this folder."""
-    code = "from mrsearch import runlog; import json; print(json.dumps(runlog._git()))"
-    environment = {
-        "PYTHONPATH": str(package.parent),
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": str(package.parent),
-    }
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_revision_is_that_of_the_checkout_the_code_runs_from(tmp_path):
-    package = tmp_path / "src" / "mrsearch"
-    shutil.copytree(Path(runlog.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert revision_of(package) is None, "outside git"
-
-    def git(*command: str) -> str:
-        names = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *names, *command], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    git("init")
-    (tmp_path / ".gitignore").write_text("__pycache__/\n")
-    assert revision_of(package) is None, "a repository around it that does not track it"
-    git("add", ".")
-    git("commit", "-m", "Begin")
-    assert revision_of(package) == {"revision": git("rev-parse", "HEAD"), "dirty": False}
-    (package / "new.py").write_text("")
-    assert revision_of(package) == {"revision": git("rev-parse", "HEAD"), "dirty": True}

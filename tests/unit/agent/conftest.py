@@ -13,11 +13,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 from mrsearch.agent.agent import Agent, Request
-from mrsearch.agent.baselines import run_procedure
-from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.ports import Finish, Generation, Hit, Passage, Sampling, SearchError
+from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.protocol import StopRule
 from mrsearch.agent.records import MetaEpisode, Question
+from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config.protocol import Prompts, Protocol
 
@@ -52,10 +52,10 @@ PROTOCOL = Protocol(
     passage_format="( {title} ) {text} ",
     observation_format=" <information> {passages} </information> ",
     no_hits="nothing",
-    observation_tokens=40,
-    turn_tokens=60,
-    context_tokens=2000,
-    turns=2,
+    max_observation_tokens=40,
+    max_turn_tokens=60,
+    max_context_tokens=2000,
+    max_turns=2,
 )
 
 
@@ -100,20 +100,20 @@ def wrap(backend: Tokenizer, template: str, **special: str) -> PreTrainedTokeniz
 class ScriptedPolicy:
     """Says the given lines one a turn, ended and cut as the port demands; each token has its own log-probability."""
 
-    def __init__(self, dialogue: Dialogue, lines: Sequence[str | list[int]]) -> None:
-        self.dialogue, self.lines = dialogue, list(lines)
+    def __init__(self, renderer: Renderer, lines: Sequence[str | list[int]]) -> None:
+        self.renderer, self.lines = renderer, list(lines)
         self.calls: list[tuple[list[int], Sampling, str]] = []
         self.said: list[Generation] = []
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
         assert len(self.calls) < len(self.lines), "the script is over"
         line = self.lines[len(self.calls)]
-        planned = self.dialogue.tokenizer.encode(line, add_special_tokens=False) if isinstance(line, str) else line
+        planned = self.renderer.tokenizer.encode(line, add_special_tokens=False) if isinstance(line, str) else line
         spoken: list[int] = []
         finish = Finish.length
         for token in planned[: sampling.max_tokens]:
             spoken.append(token)
-            if self.dialogue.stop_rule.is_end(spoken):
+            if self.renderer.stop_rule.is_end(spoken):
                 finish = Finish.stop
                 break
         number = sum(len(generation.token_ids) for generation in self.said)
@@ -148,8 +148,8 @@ class Stage:
     engine: CannedEngine = field(default_factory=CannedEngine)
 
     def __post_init__(self) -> None:
-        self.dialogue = Dialogue(self.tokenizer, self.protocol)
-        self.stop_rule: StopRule = self.dialogue.stop_rule
+        self.renderer = Renderer(self.tokenizer, self.protocol)
+        self.stop_rule: StopRule = self.renderer.stop_rule
 
     def having(self, **changes: Any) -> Stage:
         """The same stage with other protocol keys."""
@@ -159,12 +159,12 @@ class Stage:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def policy(self, lines: Sequence[str | list[int]]) -> ScriptedPolicy:
-        return ScriptedPolicy(self.dialogue, lines)
+        return ScriptedPolicy(self.renderer, lines)
 
     def play(self, policy: ScriptedPolicy, *, seed: int = 0, request_id: str = "r", **spec: Any) -> MetaEpisode:
         """Run a procedure with this stage's engine to its end."""
-        chosen = AgentSpec(protocol=self.protocol, **{"turns": self.protocol.turns, "topk": 1, **spec})
-        agent = Agent(policy, self.engine, chosen, self.dialogue)
+        chosen = AgentSpec(protocol=self.protocol, **{"max_turns": self.protocol.max_turns, "topk": 1, **spec})
+        agent = Agent(policy, self.engine, chosen, self.renderer)
         return asyncio.run(run_procedure(self.question, agent, Request(request_id, seed, 0.7, 0.9)))
 
 

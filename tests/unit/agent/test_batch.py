@@ -1,4 +1,4 @@
-"""Waves of jobs."""
+"""Chunks of jobs."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def jobs_of(policy: Register, delays: list[float]):
     return [(f"j{n}", partial(job, f"j{n}", delay)) for n, delay in enumerate(delays)]
 
 
-def test_results_come_in_the_order_of_the_jobs_and_waves_do_not_mix():
+def test_results_come_in_the_order_of_the_jobs_and_chunks_do_not_mix():
     policy = Register()
     results = asyncio.run(run_batch(jobs_of(policy, [0.02, 0.0, 0.01, 0.0, 0.0]), policy, 2))
     assert results == ["J0", "J1", "J2", "J3", "J4"]
-    for wave in (["j0", "j1"], ["j2", "j3"], ["j4"]):
-        span, policy.events = policy.events[: 3 * len(wave)], policy.events[3 * len(wave) :]
-        assert span[: len(wave)] == [("attach", name) for name in wave], "all are attached before any starts"
-        assert {name for _, name in span} == set(wave)
-        assert sorted(span[-len(wave) :]) == [("detach", name) for name in wave] or len(wave) == 2
+    for chunk in (["j0", "j1"], ["j2", "j3"], ["j4"]):
+        span, policy.events = policy.events[: 3 * len(chunk)], policy.events[3 * len(chunk) :]
+        assert span[: len(chunk)] == [("attach", name) for name in chunk], "all are attached before any starts"
+        assert {name for _, name in span} == set(chunk)
+        assert sorted(span[-len(chunk) :]) == [("detach", name) for name in chunk] or len(chunk) == 2
     assert policy.events == []
 
 
@@ -76,7 +76,7 @@ def test_the_first_exception_cancels_the_rest_and_propagates():
             raise
 
     async def never() -> None:
-        raise AssertionError("a later wave must not start")
+        raise AssertionError("a later chunk must not start")
 
     with pytest.raises(KeyError, match="mine"):
         asyncio.run(run_batch([("a", wait), ("b", fail), ("c", wait), ("d", never)], policy, 3))

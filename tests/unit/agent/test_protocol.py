@@ -71,7 +71,7 @@ def test_a_generation_ends_at_the_first_closing_tag_or_end_of_turn(stages, piece
     expected = [
         n
         for n in range(1, len(token_ids) + 1)
-        if any(tag in stage.dialogue.decode(token_ids[:n]) for tag in CLOSING)
+        if any(tag in stage.renderer.decode(token_ids[:n]) for tag in CLOSING)
         or stage.tokenizer.decode([token_ids[n - 1]]) in ("<|im_end|>", "<|endoftext|>")
     ]
     assert ends[:1] == expected[:1]
@@ -82,7 +82,7 @@ def test_the_byte_level_tokenizer_puts_the_tests_to_the_test(stages):
     """Its closing tags are several tokens, and a line break or a question mark can share a token with their ends."""
     stage = stages["bpe"]
     assert len(stage.encode("</search>")) > 1
-    merged = [token for token in stage.encode("x?</answer>\n\n") if stage.dialogue.decode([token]) in (">\n\n", "?</")]
+    merged = [token for token in stage.encode("x?</answer>\n\n") if stage.renderer.decode([token]) in (">\n\n", "?</")]
     assert len(merged) == 2
 
 

@@ -22,11 +22,11 @@ SCRIPTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "direct": (["<answer> Bla </answer>"], {}),
     "cot": (["<think> what is Bla </think> <answer> Bla </answer>"], {}),
     "rag": (["<answer> Bla </answer>"], {}),
-    "ircot": (["Gadurin won the prize. Then more", "<answer> Bla </answer>"], {"turns": 3}),
+    "ircot": (["Gadurin won the prize. Then more", "<answer> Bla </answer>"], {"max_turns": 3}),
     "search_o1": (["<search> Gadurin </search>", "<answer> Gadurin won Bla </answer>", "<answer> Bla </answer>"], {}),
     "meta_episode": (
         ["<think> find </think> <search> Gadurin </search>", "nothing", "<answer> Bla </answer>", "<answer> Bla"],
-        {"episodes": 2, "turns": 3},
+        {"episodes": 2, "max_turns": 3},
     ),
 }
 
@@ -36,7 +36,7 @@ def golden_now(stages) -> dict[str, Any]:
     made: dict[str, Any] = {"protocol": Protocol().model_dump(mode="json")}
     for name, shared in stages.items():
         stage = type(shared)(name, shared.tokenizer, Protocol(), shared.question)
-        prompts = {procedure: stage.dialogue.first_prompt(procedure, "who won", "Bla") for procedure in SCRIPTS}
+        prompts = {procedure: stage.renderer.first_prompt(procedure, "who won", "Bla") for procedure in SCRIPTS}
         made[name] = {"first_prompts": prompts, "transcripts": {}}
         for procedure, (lines, spec) in SCRIPTS.items():
             policy = stage.policy([*lines, *["<|im_end|>"] * 4])

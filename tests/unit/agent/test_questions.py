@@ -30,6 +30,20 @@ def test_questions_come_in_file_order(tmp_path):
     ]
 
 
+def test_jsonl_of_flashrag_is_read_too(tmp_path):
+    path = tmp_path / "nq.jsonl"
+    path.write_text(
+        '{"id": "b", "question": "who?", "golden_answers": ["Bla"]}\n{"question": "q", "golden_answers": ["a"]}\n'
+    )
+    assert read_questions(path) == [Question("b", "who?", ("Bla",), "nq"), Question("2", "q", ("a",), "nq")]
+    path.write_text('{"id": "b", "question": "who?"}\n')
+    with pytest.raises(ValueError, match=r"nq.jsonl, line 1: lacks golden_answers"):
+        read_questions(path)
+    path.write_text('["b"]\n')
+    with pytest.raises(ValueError, match=r"nq.jsonl, line 1: is no object"):
+        read_questions(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

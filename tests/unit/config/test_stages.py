@@ -1,0 +1,64 @@
+"""A change of settings reruns the stages that depend on it, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrsearch.config import Run, Study, load_study, stages
+
+
+def digests(study: Study) -> dict[str, str]:
+    """Digest of one job of each stage."""
+    return {
+        "train questions": stages.questions(study, "train"),
+        "questions": stages.questions(study, "two_hop"),
+        "corpus": stages.corpus(study),
+        "index": stages.index(study, "dense"),
+        "base": stages.base_model(study, "tiny"),
+        "warm start": stages.train(study, "tiny", "warm_start"),
+        "train": stages.train(study, "tiny", "mr_search"),
+        "evaluate": stages.evaluate(study, "mr_search"),
+        "report": stages.report(study),
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changed"),
+    [
+        ("report.seed", 5, {"report"}),
+        ("methods.mr_search.label", "Ours", {"report"}),
+        ("methods.direct.label", "None", {"report"}),
+        ("training.steps", 7, {"train"}),
+        ("warm_start.steps", 7, {"warm start"}),
+        ("methods.mr_search.train.gamma", 0.0, {"train"}),
+        ("methods.mr_search.episodes", 2, {"train", "evaluate"}),
+        ("methods.search_r1.max_turns", 2, set()),
+        ("evaluation.decoding.sampled.temperature", 0.5, {"evaluate"}),
+        ("evaluation.generator.gpu_memory_utilization", 0.5, set()),
+        ("evaluation.generator.requests", 7, set()),
+        ("evaluation.generator.deadline_seconds", 7.0, {"evaluate"}),
+        ("retrieval.topk", 2, {"warm start", "train", "evaluate"}),
+        ("retrieval.service.lease_seconds", 60.0, set()),
+        ("resources.train.threads", 2, set()),
+        ("data.questions_per_benchmark", 50, {"questions", "base"}),
+        ("data.train_questions", 50, {"train questions", "base"}),
+        ("data.seed", 8, {"train questions", "questions", "corpus", "base"}),
+        ("benchmarks.two_hop.label", "Two", {"report"}),
+        ("seeds", [1, 2], {"report"}),
+        ("title", "Another", {"report"}),
+    ],
+)
+def test_a_setting_changes_the_digests_of_its_stages(root: Path, key: str, value: Any, changed: set[str]) -> None:
+    before = digests(load_study(Run(), root))
+    after = digests(load_study(Run(overrides={key: value}), root))
+    assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+def test_prompts_reach_everything_that_shows_them(root: Path) -> None:
+    before = digests(load_study(Run(), root))
+    after = digests(load_study(Run(overrides={"protocol.prompts.search": "q {question}"}), root))
+    same = {stage for stage in before if before[stage] == after[stage]}
+    assert same == {"corpus", "index", "report"}

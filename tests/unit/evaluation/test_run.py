@@ -1,0 +1,136 @@
+"""The evaluator on a real, untrained tiny model over the synthetic world."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from support.evaluations import contents, evaluated_study, make_inputs, run_evaluation
+
+from mrsearch import runlog
+from mrsearch.agent.records import StopReason, read_records
+from mrsearch.config import Study
+from mrsearch.evaluation import run as evaluation_run
+
+QUESTIONS = 5
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return evaluated_study(QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def inputs(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_inputs(study, tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def finished(study: Study, inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_evaluation(study, inputs, tmp_path_factory.mktemp("finished"))
+
+
+def test_records_are_complete(study: Study, finished: Path):
+    assert set(contents(finished)) == {
+        f"{benchmark}.{decoding}.jsonl.gz" for benchmark in study.benchmarks for decoding in study.evaluation.decoding
+    }
+    for benchmark in study.benchmarks:
+        records = list(read_records(finished / f"{benchmark}.greedy.jsonl.gz"))
+        assert len({record.question.id for record in records}) == len(records) == QUESTIONS
+        for record in records:
+            place = {name: record.tags[name] for name in ("study", "model", "method", "seed", "decoding", "benchmark")}
+            assert list(place.values()) == ["tiny", "tiny", "sequential", 0, "greedy", benchmark]
+            assert {len(values) for values in record.tags["scores"].values()} == {len(record.episodes)}
+            generated = sum(turn.end - turn.start for episode in record.episodes for turn in episode.turns)
+            assert sum(record.tags["scores"]["generated_tokens"]) == generated == sum(record.loss_mask)
+    assert not (finished.parent / "cache").exists()
+
+
+def test_costs_stand_apart_from_the_records(finished: Path):
+    run_json = json.loads((finished / "run.json").read_text())
+    assert run_json["parts"]["two_hop.sampled"]["questions"] == QUESTIONS
+    assert run_json["timing"]["parts"]["two_hop.sampled"] > 0
+    first = next(iter(read_records(finished / "two_hop.sampled.jsonl.gz")))
+    assert not [name for name in first.tags if "second" in name or "time" in name]
+
+
+def test_an_evaluation_describes_itself_as_a_training_does(study: Study, inputs: Path, finished: Path, tmp_path: Path):
+    """Settings, code, hashes of all it read, packages, hardware, seeds and times, in the one format of run.json."""
+    record = json.loads((finished / "run.json").read_text())
+    runlog.write_run(tmp_path / "run.json", study=study, stage="train", inputs={}, seeds=[0], extra={})
+    own = {"model", "method", "parts", "warnings"}
+    assert record.keys() - json.loads((tmp_path / "run.json").read_text()).keys() == own
+    assert Study.model_validate(record["config"]) == study
+    assert (record["stage"], record["seeds"], record["method"]) == ("evaluate", [0], "sequential")
+    hashes = {name: runlog.hash_path(Path(read["path"])) for name, read in record["inputs"].items()}
+    assert hashes == {name: read["sha256"] for name, read in record["inputs"].items()}
+    benchmarks = {f"questions/{benchmark}" for benchmark in study.benchmarks}
+    assert hashes.keys() == {"policy", "corpus", "index/dense", *benchmarks}
+    again = json.loads((run_evaluation(study, inputs, tmp_path / "again") / "run.json").read_text())
+    assert record.pop("timing") != again.pop("timing") and record == again, "all but times is the same again"
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    study: Study, inputs: Path, finished: Path, tmp_path: Path
+):
+    assert contents(run_evaluation(study, inputs, tmp_path / "again")) == contents(finished)
+    other = contents(run_evaluation(study, inputs, tmp_path / "other", seed=1))
+    assert other["single_hop.sampled.jsonl.gz"] != contents(finished)["single_hop.sampled.jsonl.gz"]
+
+
+def test_a_cache_of_other_inputs_is_not_used(study: Study, inputs: Path, finished: Path, tmp_path: Path):
+    stale = tmp_path / "cache" / "0123456789abcdef" / "single_hop.greedy.jsonl.gz"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"of another policy")
+    assert contents(run_evaluation(study, inputs, tmp_path)) == contents(finished)
+
+
+def test_record_files_that_a_crash_damaged_are_made_again(
+    study: Study, inputs: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A machine that dies between the last record and run.json may leave files of any length under their names."""
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation_run, "write_run", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_evaluation(study, inputs, tmp_path)
+    (cache,) = (tmp_path / "cache").iterdir()
+    shutil.rmtree(tmp_path / "eval")
+    os.truncate(cache / "single_hop.greedy.jsonl.gz", 0)
+    os.truncate(cache / "single_hop.sampled.jsonl.gz", 200)
+    os.truncate(cache / "two_hop.greedy.cost.json", 3)
+    kept = (cache / "two_hop.sampled.jsonl.gz").stat().st_ino
+    assert contents(run_evaluation(study, inputs, tmp_path)) == contents(finished)
+    assert (tmp_path / "eval" / "two_hop.sampled.jsonl.gz").stat().st_ino == kept, "a whole one is not made again"
+
+
+def test_failing_searches_abort(study: Study, inputs: Path, tmp_path: Path):
+    """A server that does not exist: every search fails for good."""
+    raw = study.model_dump()
+    raw["retrieval"]["service"]["mode"] = "http"
+    (tmp_path / "endpoint.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "boot": "none"}))
+    with pytest.raises(ValueError, match=r"single_hop, greedy: 5 of 5 searches failed, more than .*max_failure_rate"):
+        run_evaluation(Study.model_validate(raw), inputs, tmp_path, "rag", endpoint=tmp_path / "endpoint.json")
+    assert not (tmp_path / "eval").exists()
+
+
+def test_tolerated_failures_are_recorded(study: Study, inputs: Path, tmp_path: Path):
+    raw = study.model_dump()
+    raw["retrieval"]["service"]["mode"] = "http"
+    raw["retrieval"]["client"]["max_failure_rate"] = 1.0
+    (tmp_path / "endpoint.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "boot": "none"}))
+    out = run_evaluation(Study.model_validate(raw), inputs, tmp_path, "rag", endpoint=tmp_path / "endpoint.json")
+    records = list(read_records(out / "single_hop.greedy.jsonl.gz"))
+    assert [record.stop for record in records] == [StopReason.search_failed] * QUESTIONS
+    assert json.loads((out / "run.json").read_text())["parts"]["single_hop.greedy"]["search_failures"] == QUESTIONS
+
+
+def test_rag_counts_its_search(study: Study, inputs: Path, tmp_path: Path):
+    out = run_evaluation(study, inputs, tmp_path, "rag")
+    assert all(record.tags["scores"]["searches"] == [1.0] for record in read_records(out / "two_hop.greedy.jsonl.gz"))
