@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.project import REAL_DATA, ROOT
 
-ROOT = Path(__file__).parent.parent
-REAL_DATA = ROOT.parent / "shared" / "data" / "real"
+if not any(importlib.util.find_spec(engine) for engine in ("verl", "vllm")):
+    # Triton reads it when it is imported, which other tests than those of its kernels do too.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+SHARING_FOLDERS = ("tests/e2e/", "tests/integration/slurm/")
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +37,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("CI") and skipped and session.exitstatus == pytest.ExitCode.OK:
         reporter.write_line(f"CI is set and {len(skipped)} tests were skipped: install or provide what they need")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What one process runs when several share the tests: a file, or a folder whose files share a cluster."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return next((folder for folder in SHARING_FOLDERS if file.startswith(folder)), file)
+
+    return Scheduling(config, log)

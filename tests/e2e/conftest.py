@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chromium import browser
+from support.chromium import browser
 
 from mrsearch.config import Run, Study, load_study
 from mrsearch.config.layout import Layout

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
-from chromium import offline_page
+from support.chromium import offline_page
 
 from mrsearch.agent.records import read_records
 

@@ -88,14 +88,14 @@ def test_the_retriever_is_stopped_after_a_failure(ran: Project, layout: Layout) 
 
 
 def running(project: Project, layout: Layout) -> list[str]:
-    """Command lines of this project's retrieval servers, and its token if it is there."""
-    token = project.folder / layout.token("minilm")
-    found = [str(token)] if token.exists() else []
+    """Command lines of this project's retrieval servers, and its endpoint file if it is there."""
+    endpoint_file = project.folder / layout.endpoint("minilm")
+    found = [str(endpoint_file)] if endpoint_file.exists() else []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if "mrsearch" in line and str(token.parent) in line:
+        if "mrsearch" in line and str(endpoint_file.parent) in line:
             found.append(line)
     return found

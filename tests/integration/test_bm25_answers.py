@@ -11,8 +11,8 @@ from mrsearch.agent.scoring import normalize
 from mrsearch.config import load_study
 from mrsearch.config.run import Run
 from mrsearch.data.questions import read_passages
-from mrsearch.retrieval.indexes import build_index, open_searcher
-from mrsearch.retrieval.passages import PassageStore, build_store
+from mrsearch.retrieval.indexes.index import build_index, open_searcher
+from mrsearch.retrieval.indexes.passages import PassageStore, build_store
 
 pytestmark = [
     pytest.mark.integration,

@@ -16,10 +16,10 @@ from mrsearch.cli import app
 from mrsearch.config import Study, write_study
 from mrsearch.config.run import Paths
 from mrsearch.evaluation.metrics import write_metrics
-from mrsearch.reporting.bundle import MADE, verify_bundle, write_bundle
-from mrsearch.reporting.compute import write_compute
-from mrsearch.reporting.figures import write_figures
-from mrsearch.reporting.tables import write_tables
+from mrsearch.reporting.bundle import verify_bundle, write_bundle
+from mrsearch.reporting.figures.writer import write_figures
+from mrsearch.reporting.tables.compute import write_compute
+from mrsearch.reporting.tables.writer import write_tables
 
 pytestmark = pytest.mark.integration
 
@@ -123,7 +123,7 @@ def test_every_difference_is_named(ran: Path, root: Path) -> None:
 
 
 def test_a_study_that_did_not_run_is_refused(ran: Path, root: Path, tmp_path: Path) -> None:
-    for folder in MADE:
+    for folder in ("tables", "figures"):
         for path in (ran / "small" / folder).iterdir():
             path.unlink()
     with pytest.raises(ValueError, match="tables: missing: run the study 'small' to its end first"):

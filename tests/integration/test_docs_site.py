@@ -7,10 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import offline_page
+from support.chromium import offline_page
 
 pytestmark = pytest.mark.integration
-PAGES = ("index", "concepts", "algorithm", "results", "reading", "workflow", "reference/config", "reference/cli")
+PAGES = (
+    "index",
+    "records",
+    "troubleshooting",
+    "wandb",
+    "offline",
+    "concepts",
+    "algorithm",
+    "results",
+    "reading",
+    "workflow",
+    "reference/config",
+    "reference/cli",
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,4 +52,21 @@ def test_the_algorithm_shows_equations_and_their_lines(browser: Any, site: Path)
     assert page.locator("pre:has-text('def leave_one_out(')").count() == 1
     assert "$" not in page.locator("article p").all_inner_texts()
     assert page.problems == []
+    page.context.close()
+
+
+def test_search_works_from_disk(browser: Any, site: Path) -> None:
+    page = offline_page(browser, (site / "index.html").as_uri())
+    page.fill("input.md-search__input", "leave-one-out")
+    page.wait_for_selector("a.md-search-result__link[href*='algorithm.html']")
+    assert page.problems == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", ["index", "results", "records", "studies"])
+def test_no_table_is_cut_off_on_a_laptop(browser: Any, site: Path, name: str) -> None:
+    page = offline_page(browser, (site / f"{name}.html").as_uri(), viewport={"width": 1280, "height": 800})
+    page.wait_for_selector("article h1")
+    widths = "[...document.querySelectorAll('.md-typeset__scrollwrap')].map(e => e.scrollWidth - e.clientWidth)"
+    assert max(page.evaluate(widths), default=0) <= 0
     page.context.close()

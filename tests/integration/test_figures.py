@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ import pytest
 
 from mrsearch.config import Run, Study, load_study
 from mrsearch.evaluation.metrics import write_metrics
-from mrsearch.reporting import style
-from mrsearch.reporting.figures import write_figures
-from mrsearch.reporting.tables import write_tables
+from mrsearch.reporting.figures import style
+from mrsearch.reporting.figures.writer import write_figures
+from mrsearch.reporting.tables.writer import write_tables
 
 pytestmark = pytest.mark.integration
 FIGURES = ("improvement", "episodes", "changes", "pareto", "training")
@@ -46,10 +48,24 @@ def _labels_not_drawn(figure: Any) -> Iterator[Any]:
                     yield from (tick.label1, tick.label2)
 
 
+def mislabelled(figure: Any) -> list[str]:
+    """Ticks whose label is another number than their position; a position below 0 may show its absolute value."""
+    wrong = []
+    for axis in (
+        axis for axes in figure.axes if axes.get_visible() and axes.axison for axis in (axes.xaxis, axes.yaxis)
+    ):
+        for tick in axis.get_major_ticks():
+            text = tick.label1.get_text().replace("\N{MINUS SIGN}", "-")
+            number = float(text) if re.fullmatch(r"-?[\d.]+", text) else tick.get_loc()
+            if not any(math.isclose(number, place, abs_tol=1e-9) for place in (tick.get_loc(), -tick.get_loc())):
+                wrong.append(f"{text!r} stands at {tick.get_loc():g}")
+    return wrong
+
+
 def problems(figure: Any) -> list[str]:
     width, height = (72 * inches for inches in figure.get_size_inches())
     shown = boxes(figure)
-    found = []
+    found = mislabelled(figure)
     for text, (left, bottom, right, top) in shown:
         if left < -TOLERANCE or bottom < -TOLERANCE or right > width + TOLERANCE or top > height + TOLERANCE:
             found.append(f"{text!r} leaves the figure")
@@ -63,12 +79,12 @@ def problems(figure: Any) -> list[str]:
 
 def paper_study(root: Path) -> Study:
     raw = load_study(Run(study="paper"), root).model_dump()
-    raw["report"]["bootstrap_samples"] = 50
     return Study.model_validate(raw)
 
 
 def test_what_is_out_of_place_is_seen():
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FixedLocator
 
     figure, axes = plt.subplots(figsize=(3, 2), layout="constrained")
     axes.text(0.5, 0.5, "here", transform=axes.transAxes)
@@ -77,9 +93,27 @@ def test_what_is_out_of_place_is_seen():
     figure.text(0.9, 0.5, "far to the right")
     assert problems(figure) == ["'far to the right' leaves the figure", "'here' covers 'there'"]
     plt.close(figure)
+    figure, axes = plt.subplots(figsize=(3, 2), layout="constrained")
+    axes.set_ylim(0, 10)
+    axes.yaxis.set_major_locator(FixedLocator([2.5, 5]))
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    assert problems(figure) == ["'2' stands at 2.5"]
+    plt.close(figure)
 
 
-@pytest.mark.parametrize("chosen", ["small", "paper"])
+def shown(study: Study, name: str) -> Study:
+    """The study, with labels that mathematics would swallow, or with one benchmark."""
+    raw = study.model_dump()
+    if name == "dollars":
+        labels = ("RAG $100% vs $50", "$5 & $6", r"x_1^2 {\bf no}", "50% #1 ~ <b>")
+        for method, label in zip(raw["methods"].values(), itertools.cycle(labels), strict=False):
+            method["label"] = label
+    if name == "one benchmark":
+        raw["benchmarks"] = dict([*raw["benchmarks"].items()][:1])
+    return Study.model_validate(raw)
+
+
+@pytest.mark.parametrize("chosen", ["small", "paper", "dollars", "one benchmark"])
 def test_every_text_has_its_place(
     chosen: str,
     root: Path,
@@ -89,7 +123,7 @@ def test_every_text_has_its_place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    study = small_study if chosen == "small" else paper_study(root)
+    study = paper_study(root) if chosen == "paper" else shown(small_study, chosen)
     write_metrics(study, make_records(study, tmp_path / "eval", 8), tmp_path / "s.parquet", tmp_path / "m.parquet")
     save, looked = style.save, {}
 
@@ -101,6 +135,7 @@ def test_every_text_has_its_place(
     write_figures(study, tmp_path / "m.parquet", make_train_logs(study, tmp_path / "models"), tmp_path / "figures")
     assert len(looked) >= 5
     assert {name: found for name, found in looked.items() if found} == {}
+    assert max(path.stat().st_size for path in (tmp_path / "figures").glob("*.svg")) < 400_000
 
 
 def test_figures_are_complete_and_repeatable(

@@ -2,36 +2,36 @@
 
 import json
 import sys
-from pathlib import Path
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_training import (
+from support.project import ROOT
+from support.small_training import (
     OVERRIDES,
-    ROOT,
     assert_same,
     kill_after,
     kill_when,
-    make_shared,
     rows,
     start,
     train,
     weights,
 )
+from support.small_world import make_shared
+from support.trainings import training_run
 
 from mrsearch.config import Run, load_study
 from mrsearch.policy.tokenizer import load_tokenizer
-from mrsearch.training.trace_file import TraceFile
+from mrsearch.training.sft.demonstration_file import DemonstrationFile
 
 pytestmark = pytest.mark.integration
 TUNED = OVERRIDES | {
-    "fine_tuning": {
+    "sft": {
         "steps": 60,
-        "batch_traces": 8,
-        "microbatch": 3,
+        "train_batch_size": 8,
+        "micro_batch_size": 3,
         "learning_rate": 2e-2,
         "warmup_steps": 3,
         "checkpoint_every": 4,
@@ -39,14 +39,14 @@ TUNED = OVERRIDES | {
         "samples": 4,
     },
     "evaluation.concurrency": 8,
-    "methods.sft": {"procedure": "direct", "train": {"algorithm": "sft", "demonstrations": "answers"}},
+    "methods.sft": {"procedure": "direct", "train": {"algorithm": "sft", "demonstrations": "gold_answers"}},
     "methods.own": {
         "procedure": "direct",
-        "train": {"algorithm": "sft", "demonstrations": "own", "start": "sft"},
+        "train": {"algorithm": "sft", "demonstrations": "self_generated", "start": "sft"},
     },
     "methods.own_agent": {
         "episodes": 2,
-        "train": {"algorithm": "sft", "demonstrations": "own", "start": "warm_start"},
+        "train": {"algorithm": "sft", "demonstrations": "self_generated", "start": "warm_start"},
     },
 }
 
@@ -80,36 +80,39 @@ def test_golden_answers_are_learned(shared, sft):
     log = rows(sft)
     assert [row["step"] for row in log] == list(range(60))
     assert log[-1]["nll"] < log[0]["nll"] / 3
-    assert described(sft)["right"] == described(sft)["traces"] == described(sft)["records"] == 12
+    assert described(sft)["right"] == described(sft)["demonstrations"] == described(sft)["records"] == 12
 
 
 def test_own_meta_episodes_are_kept_only_where_right(shared, sft, own):
     counts = described(own)
     assert counts["records"] == 48
     assert 0 < counts["right"] < 48
-    traces, tokenizer = TraceFile(own / "runs" / "traces.parquet"), load_tokenizer(sft / "model")
-    assert len(traces) == counts["right"] == counts["traces"]
+    demonstrations, tokenizer = (
+        DemonstrationFile(own / "runs" / "demonstrations.parquet"),
+        load_tokenizer(sft / "model"),
+    )
+    assert len(demonstrations) == counts["right"] == counts["demonstrations"]
     golds = {row["question"]: row["golden_answers"] for row in pq.read_table(shared / "train.parquet").to_pylist()}
-    for trace in traces:
-        generated = [token for token, told in zip(*trace, strict=True) if told]
-        text = tokenizer.decode(trace.token_ids)
+    for demonstration in demonstrations:
+        generated = [token for token, told in zip(*demonstration, strict=True) if told]
+        text = tokenizer.decode(demonstration.token_ids)
         (question,) = [question for question in golds if question in text]
         assert tokenizer.decode(generated).split("<answer>")[1].split("</answer>")[0].strip() in golds[question]
-    assert not list((own / "runs").glob("*.waves")), "waves go when their traces are written"
+    assert not list((own / "runs").glob("*.chunks")), "chunks go when their demonstrations are written"
 
 
 def test_a_killed_sampling_and_a_killed_training_end_with_the_same_bytes(shared, sft, own, tmp_path):
-    waves = tmp_path / "runs"
+    chunks = tmp_path / "runs"
     process = start(shared, tmp_path, "own", sft / "model", TUNED)
-    kill_when(process, lambda: len(list(waves.glob("*.waves/00000[12].jsonl.gz"))) > 0, tmp_path)
-    kept = sorted(waves.glob("*.waves/*.jsonl.gz"))
-    if not (waves / "traces.parquet").exists():
+    kill_when(process, lambda: len(list(chunks.glob("*.chunks/00000[12].jsonl.gz"))) > 0, tmp_path)
+    kept = sorted(chunks.glob("*.chunks/*.jsonl.gz"))
+    if not (chunks / "demonstrations.parquet").exists():
         assert 2 <= len(kept) <= 6
     finished = kept[0].stat().st_mtime_ns if kept else None
     assert 5 <= kill_after(shared, tmp_path, "own", sft / "model", 5, TUNED) < 60
     assert finished is None or not kept[0].exists()
     train(shared, tmp_path, "own", sft / "model", TUNED)
-    assert (waves / "traces.parquet").read_bytes() == (own / "runs" / "traces.parquet").read_bytes()
+    assert (chunks / "demonstrations.parquet").read_bytes() == (own / "runs" / "demonstrations.parquet").read_bytes()
     assert_same(weights(tmp_path / "model"), weights(own / "model"))
     assert rows(tmp_path) == rows(own)
 
@@ -118,25 +121,25 @@ def test_meta_episodes_with_searches_are_sampled_and_imitated(shared, tmp_path):
     """Two episodes each, from a warm start: searches are counted, observations are not trained."""
     longer = TUNED | {"warm_start.steps": 150, "warm_start.learning_rate": 1e-2}
     warm = train(shared, tmp_path / "warm", "warm_start", shared / "base", longer)
-    settings = TUNED["fine_tuning"] | {"questions": 200, "steps": 3}
-    more = longer | {"fine_tuning": settings, "evaluation.concurrency": 400}
+    settings = TUNED["sft"] | {"questions": 200, "steps": 3}
+    more = longer | {"sft": settings, "evaluation.concurrency": 400}
     train(shared, tmp_path / "own", "own_agent", warm, more)
     counts = described(tmp_path / "own")
     assert counts["searches"] > 0
     assert 0 < counts["right"] < counts["records"] == 800
     tokenizer = load_tokenizer(warm)
-    for trace in TraceFile(tmp_path / "own" / "runs" / "traces.parquet"):
-        told = tokenizer.decode([token for token, own in zip(*trace, strict=True) if not own])
-        generated = tokenizer.decode([token for token, own in zip(*trace, strict=True) if own])
+    for demonstration in DemonstrationFile(tmp_path / "own" / "runs" / "demonstrations.parquet"):
+        told = tokenizer.decode([token for token, own in zip(*demonstration, strict=True) if not own])
+        generated = tokenizer.decode([token for token, own in zip(*demonstration, strict=True) if own])
         assert told.startswith("<|im_start|>")
         assert "<answer>" in generated
 
 
 def test_own_meta_episodes_come_from_a_server_as_well(shared, sft, tmp_path):
     """A generation server starts for the sampling and has ended when the training is over."""
-    server = Path(__file__).parents[1] / "http_engine.py"
+    server = ROOT / "tests" / "support" / "http_engine.py"
     command = [sys.executable, str(server), "--model", "{model}", "--port", "{port}"]
-    engine = {"evaluation.engine": {"kind": "vllm", "command": command, "start_seconds": 300}}
+    engine = {"evaluation.generator": {"kind": "vllm", "command": command, "start_seconds": 300}}
     train(shared, tmp_path, "own", sft / "model", TUNED | engine)
     counts = described(tmp_path)
     assert counts["records"] == 48
@@ -148,16 +151,16 @@ def test_own_meta_episodes_come_from_a_server_as_well(shared, sft, tmp_path):
 
 def test_real_questions_are_fine_tuned_on(real_data, tmp_path):
     """Published questions with their golden answers, a byte-level tokenizer and the shipped study of baselines."""
-    from mrsearch.retrieval.passages import build_store
-    from mrsearch.training.base_model import make_base
+    from mrsearch.policy.base_model import make_base
+    from mrsearch.retrieval.indexes.passages import build_store, corpus_texts
     from mrsearch.training.launch import train_method
 
     tiny = {"kind": "tiny", "tokenizer": "bpe", "vocabulary": 1024, "hidden_size": 32, "layers": 1, "heads": 2}
     overrides = {
         "models": {"tiny": tiny | {"kv_heads": 2, "intermediate_size": 48}},
-        "fine_tuning": {"steps": 4, "batch_traces": 8, "microbatch": 8, "warmup_steps": 1, "learning_rate": 1e-2},
-        "resources.fine_tuning": {"gpus": 0},
-        "protocol.turn_tokens": 64,
+        "sft": {"steps": 4, "train_batch_size": 8, "micro_batch_size": 8, "warmup_steps": 1, "learning_rate": 1e-2},
+        "resources.sft": {"gpus": 0},
+        "protocol.max_turn_tokens": 64,
         "seeds": [0],
     }
     study = load_study(Run(study="baselines", overrides=overrides), ROOT)
@@ -167,17 +170,16 @@ def test_real_questions_are_fine_tuned_on(real_data, tmp_path):
     questions = [{key: json.loads(line)[key] for key in wanted} | {"data_source": "nq"} for line in lines]
     pq.write_table(pa.Table.from_pylist(questions), tmp_path / "train.parquet")
     build_store(((one["id"], "", one["question"]) for one in questions), tmp_path / "corpus")
-    make_base(study, "tiny", tmp_path / "corpus", tmp_path / "base")
+    make_base(study, "tiny", corpus_texts(tmp_path / "corpus"), tmp_path / "base")
     (tmp_path / "index").mkdir()
-    places = {"start": tmp_path / "base", "questions": tmp_path / "train.parquet", "corpus": tmp_path / "corpus"}
-    places |= {"indexes": tmp_path / "index", "endpoint": None, "out": tmp_path / "model"}
-    places |= {"log_file": tmp_path / "train.jsonl", "run": tmp_path / "run.json", "run_dir": tmp_path / "runs"}
-    train_method(study, "tiny", "sft", 0, **places)
+    train_method(training_run(study, "tiny", "sft", 0, tmp_path, tmp_path))
     assert torch.tensor(1e-40) * 2 > 0, "whoever called it has denormal numbers again"
     log, counts = rows(tmp_path), described(tmp_path)
     assert counts["records"] == 40
     assert counts["right"] == 40
     assert log[-1]["nll"] < log[0]["nll"]
     tokenizer = load_tokenizer(tmp_path / "model")
-    for trace, one in zip(TraceFile(tmp_path / "runs" / "traces.parquet"), questions, strict=True):
-        assert tokenizer.decode(trace.token_ids).endswith(f"<answer> {one['golden_answers'][0]} </answer>")
+    for demonstration, one in zip(
+        DemonstrationFile(tmp_path / "runs" / "demonstrations.parquet"), questions, strict=True
+    ):
+        assert tokenizer.decode(demonstration.token_ids).endswith(f"<answer> {one['golden_answers'][0]} </answer>")

@@ -8,30 +8,30 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 import torch
-from tiny import tiny_model, word_tokenizer
+from support.project import ROOT
+from support.tiny import tiny_model, word_tokenizer
 
 from mrsearch.agent.agent import Agent, Request
-from mrsearch.agent.baselines import run_procedure
 from mrsearch.agent.batch import run_batch
-from mrsearch.agent.dialogue import Dialogue
 from mrsearch.agent.ports import DeadlineError, Hit, Passage, Sampling
+from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.records import Question, StopReason
+from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
+from mrsearch.config.generator import Generator
 from mrsearch.config.protocol import Prompts, Protocol
-from mrsearch.config.serving import Engine
 from mrsearch.policy.http_policy import HttpPolicy
-from mrsearch.policy.serving import open_policy, serve, server_command
+from mrsearch.policy.serving import open_policy, serve
 from mrsearch.policy.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.integration
-SERVER = Path(__file__).parent.parent / "http_engine.py"
+SERVER = ROOT / "tests" / "support" / "http_engine.py"
 PROMPTS = Prompts(search="w1 {question}", reflection="w2 w3", invalid_action=" w4 ")
-PROTOCOL = Protocol(prompts=PROMPTS, turn_tokens=12, context_tokens=160, turns=2, observation_tokens=20)
+PROTOCOL = Protocol(prompts=PROMPTS, max_turn_tokens=12, max_context_tokens=160, max_turns=2, max_observation_tokens=20)
 
 
 class OnePassage:
@@ -55,9 +55,9 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(checkpoint, tmp_path_factory):
-    """The address of one server for all tests, started as a job starts it."""
-    with serve(engine("vllm"), checkpoint, 160, tmp_path_factory.mktemp("log") / "log") as url:
-        yield url
+    """One server for all tests, started as a job starts it."""
+    with serve(engine("vllm"), checkpoint, 160, tmp_path_factory.mktemp("log") / "log") as running:
+        yield running
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def client(server, checkpoint):
     """A function that makes a policy after telling the server how to behave."""
 
     def make(kind, behaviour=None, **keys):
-        httpx.post(server + "/behave", json=behaviour or {})
-        return HttpPolicy(server, load_tokenizer(checkpoint), engine(kind, **keys))
+        httpx.post(server.url + "/behave", json=behaviour or {})
+        return HttpPolicy(server.url, load_tokenizer(checkpoint), engine(kind, **keys), key=server.key)
 
     return make
 
@@ -74,24 +74,30 @@ def client(server, checkpoint):
 @pytest.fixture(scope="module")
 def expected(checkpoint, tmp_path_factory):
     """Greedy and sampled rollouts of the model in this process."""
-    with open_policy(Engine(), checkpoint, 160, tmp_path_factory.mktemp("log") / "log") as policy:
+    with open_policy(Generator(), checkpoint, 160, tmp_path_factory.mktemp("log") / "log") as policy:
         return {temperature: rollouts(policy, temperature) for temperature in (0.0, 1.0)}
 
 
-def engine(kind: str, **keys: object) -> Engine:
+def engine(kind: str, **keys: object) -> Generator:
     command = (sys.executable, str(SERVER), "--model", "{model}", "--port", "{port}")
-    return Engine(kind=kind, command=command, start_seconds=300, **keys)
+    return Generator(kind=kind, command=command, start_seconds=300, request_seeds=True, **keys)
 
 
 def rollouts(policy, temperature=1.0, count=6):
-    dialogue = Dialogue(policy.tokenizer, PROTOCOL)
-    agent = Agent(policy, OnePassage(), AgentSpec(protocol=PROTOCOL, episodes=3, turns=2, topk=1), dialogue)
+    renderer = Renderer(policy.tokenizer, PROTOCOL)
+    agent = Agent(policy, OnePassage(), AgentSpec(protocol=PROTOCOL, episodes=3, max_turns=2, topk=1), renderer)
 
     def job(number):
         question = Question(f"q{number}", f"w{number} w{number + 1}", ("w7",))
         return lambda: run_procedure(question, agent, Request(question.id, 3, temperature))
 
-    return asyncio.run(run_batch([(f"q{number}", job(number)) for number in range(count)], policy, 50))
+    async def batch():
+        try:
+            return await run_batch([(f"q{number}", job(number)) for number in range(count)], policy, 50)
+        finally:
+            await policy.aclose()
+
+    return asyncio.run(batch())
 
 
 def same(first, second):
@@ -113,7 +119,7 @@ def test_records_equal_those_of_the_model_in_this_process(client, expected, kind
 
 def test_no_more_requests_in_flight_than_allowed(client, server):
     rollouts(client("vllm", {"delay": 0.02}, requests=2), count=8)
-    assert httpx.post(server + "/behave", json={}).json()["most"] == 2
+    assert httpx.post(server.url + "/behave", json={}).json()["most"] == 2
 
 
 def test_a_question_whose_time_is_over_keeps_its_record(client):
@@ -126,20 +132,20 @@ def test_a_question_whose_time_is_over_keeps_its_record(client):
 
 def test_a_server_that_stays_away_is_named(checkpoint):
     policy = HttpPolicy("http://127.0.0.1:9", load_tokenizer(checkpoint), engine("vllm", patience_seconds=0.3))
-    with pytest.raises(ValueError, match=r"did not answer within 0.3 s: http://127.0.0.1:9: ConnectError"):
+    with pytest.raises(ValueError, match=r"patience_seconds \(0.3\): http://127.0.0.1:9: ClientConnector"):
         asyncio.run(policy.generate([5, 6], Sampling(4), "x"))
 
 
 def test_a_server_that_dies_at_the_start_shows_its_log(checkpoint, tmp_path):
-    broken = Engine(kind="vllm", command=(sys.executable, "-c", "raise SystemExit('no GPU {port}')"))
+    broken = Generator(kind="vllm", command=(sys.executable, "-c", "raise SystemExit('no GPU {port}')"))
     with (
-        pytest.raises(ValueError, match=r"ended with code 1:\nno GPU \d+"),
+        pytest.raises(ValueError, match=r"ended with code 1:\nlast lines of .*log:\nno GPU \d+"),
         serve(broken, checkpoint, 160, tmp_path / "log"),
     ):
         pass
-    silent = Engine(kind="vllm", command=(sys.executable, "-c", "import time; time.sleep(60)"), start_seconds=0.5)
+    silent = Generator(kind="vllm", command=(sys.executable, "-c", "import time; time.sleep(60)"), start_seconds=0.5)
     with (
-        pytest.raises(ValueError, match=r"not healthy within engine.start_seconds \(0.5\)"),
+        pytest.raises(ValueError, match=r"not healthy within generator.start_seconds \(0.5\)"),
         serve(silent, checkpoint, 160, tmp_path / "log"),
     ):
         pass
@@ -148,13 +154,13 @@ def test_a_server_that_dies_at_the_start_shows_its_log(checkpoint, tmp_path):
 def test_the_server_ends_with_a_job_that_is_killed(checkpoint, tmp_path):
     script = (
         "import pathlib, sys, time\n"
-        "from mrsearch.config.serving import Engine\n"
+        "from mrsearch.config.generator import Generator\n"
         "from mrsearch.policy.serving import serve\n"
         "model, server, told = sys.argv[1:]\n"
         "command = (sys.executable, server, '--model', '{model}', '--port', '{port}')\n"
-        "engine, log = Engine(kind='vllm', command=command), pathlib.Path(told + '.log')\n"
-        "with serve(engine, pathlib.Path(model), 99, log) as url:\n"
-        "    pathlib.Path(told).write_text(url)\n"
+        "engine, log = Generator(kind='vllm', command=command), pathlib.Path(told + '.log')\n"
+        "with serve(engine, pathlib.Path(model), 99, log) as server:\n"
+        "    pathlib.Path(told).write_text(server.url)\n"
         "    time.sleep(99)\n"
     )
     told = tmp_path / "url"
@@ -170,19 +176,3 @@ def test_the_server_ends_with_a_job_that_is_killed(checkpoint, tmp_path):
         while time.monotonic() < deadline:
             httpx.get(url + "/health")
             time.sleep(0.1)
-
-
-def test_commands_of_the_real_servers(checkpoint):
-    for kind, module, parallel in (
-        ("vllm", "vllm.entrypoints.openai.api_server", "--tensor-parallel-size"),
-        ("sglang", "sglang.launch_server", "--tp-size"),
-    ):
-        command = server_command(Engine(kind=kind, tensor_parallel=4, dtype="bfloat16"), checkpoint, 1234, 8192)
-        assert command[2] == module
-        assert command[command.index(parallel) + 1] == "4"
-        assert command[command.index("--port") + 1] == "1234"
-        assert "8192" in command
-    for kind, copies in (("vllm", "--data-parallel-size"), ("sglang", "--dp-size")):
-        assert copies not in server_command(Engine(kind=kind), checkpoint, 1234, 8192)
-        command = server_command(Engine(kind=kind), checkpoint, 1234, 8192, copies=8)
-        assert command[command.index(copies) + 1] == "8"

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from debian import need
+from support.debian import need
 
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
-from mrsearch.reporting.tables import write_tables
+from mrsearch.reporting.tables.writer import write_tables
 
 
 @pytest.mark.integration
@@ -26,7 +26,7 @@ def test_latex_compiles(small_study: Study, make_records: Callable[..., Path], t
     write_metrics(study, folder, tmp_path / "s.parquet", tmp_path / "m.parquet")
     write_tables(study, tmp_path / "m.parquet", tmp_path)
     names = sorted(path.name for path in tmp_path.glob("*.tex"))
-    assert len(names) == 8
+    assert len(names) == 9
     inputs = "\n".join(f"\\input{{{name}}}\n\\clearpage" for name in names)
     preamble = "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n"
     preamble += "\\usepackage{booktabs}\n\\usepackage{graphicx}\n"

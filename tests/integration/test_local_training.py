@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from small_training import OVERRIDES, assert_same, kill_after, make_shared, rows, start, train, weights
+from support.small_training import OVERRIDES, assert_same, kill_after, rows, start, train, weights
+from support.small_world import make_shared
 
 from mrsearch.agent.records import read_records
 from mrsearch.agent.scoring import rewards
@@ -69,7 +70,7 @@ def test_killed_policy_training_ends_with_the_same_weights(shared, warm, tmp_pat
     log = rows(whole)
     assert [row["step"] for row in log] == list(range(5))
     assert {
-        "em",
+        "reward",
         "searches",
         "generated_tokens",
         "nll",
@@ -89,20 +90,26 @@ def test_token_budget_ends_the_training(shared, warm, tmp_path):
 
 
 def test_too_few_questions_are_named(shared, warm, tmp_path):
-    process = start(shared, tmp_path, "search_r1", warm / "model", {**OVERRIDES, "training.questions_per_step": 300})
+    process = start(
+        shared,
+        tmp_path,
+        "search_r1",
+        warm / "model",
+        {**OVERRIDES, "training.train_batch_size": 300, "training.mini_batch_size": 150},
+    )
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "training.questions_per_step (300) is larger than the training set (200 questions)" in errors
+    assert "training.train_batch_size (300) is larger than the training set (200 questions)" in errors
     assert not (tmp_path / "model").exists()
 
 
 def test_r1_without_search_and_rejection_sampling_train(shared, tmp_path):
-    """Two rivals that differ from Search-R1 in one key each: the procedure, or the estimator."""
+    """Two baselines that differ from Search-R1 in one key each: the procedure, or the estimator."""
     methods = {
         "methods.r1": {"procedure": "cot", "train": {"algorithm": "grpo"}},
-        "methods.rejection": {"train": {"algorithm": "rejection"}},
+        "methods.raft": {"train": {"algorithm": "raft"}},
     }
-    for method in ("r1", "rejection"):
+    for method in ("r1", "raft"):
         train(shared, tmp_path / method, method, shared / "base", OVERRIDES | methods)
         logged = rows(tmp_path / method)
         assert [row["step"] for row in logged] == [0, 1, 2, 3, 4]

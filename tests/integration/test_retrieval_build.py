@@ -12,10 +12,10 @@ import pytest
 
 from mrsearch.config import load_run, load_study
 from mrsearch.files import read_json
-from mrsearch.retrieval import builder
-from mrsearch.retrieval.encoder import load_encoder
-from mrsearch.retrieval.indexes import build_index
-from mrsearch.retrieval.passages import build_store
+from mrsearch.retrieval.indexes import builder
+from mrsearch.retrieval.indexes.encoder import load_encoder
+from mrsearch.retrieval.indexes.index import build_index
+from mrsearch.retrieval.indexes.passages import build_store
 
 pytestmark = pytest.mark.integration
 SHARD = 1000
@@ -23,7 +23,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from mrsearch.config.study import Study
-from mrsearch.retrieval.indexes import build_index
+from mrsearch.retrieval.indexes.index import build_index
 study, corpus, out = map(Path, sys.argv[1:])
 build_index(Study.model_validate_json(study.read_text()), "dense", corpus, out)
 """
@@ -77,7 +77,8 @@ def test_killed_build_goes_on_and_ends_the_same(corpus, tmp_path, monkeypatch):
     build_index(study(), "dense", corpus, tmp_path / "whole")
     assert min(starts) == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "study.json", "whole"]
+    locks = [".killed.lock", ".whole.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*locks, "killed", "study.json", "whole"]
 
 
 def test_work_of_another_corpus_is_not_continued(corpus, tmp_path, monkeypatch):
@@ -109,7 +110,7 @@ def test_full_disk_is_named_and_leaves_nothing_that_looks_whole(corpus, tmp_path
             build_index(study(), "dense", corpus, small / "index")
         with pytest.raises(OSError, match="the disk is full"):
             build_store(rows(60_000), small / "corpus")
-        assert [path.name for path in small.iterdir()] == ["index.work"]
+        assert sorted(path.name for path in small.iterdir()) == [".index.lock", "index.work"]
         assert list((small / "index.work").iterdir()) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -13,8 +13,8 @@ import pytest
 
 from mrsearch.config import load_run, load_study
 from mrsearch.retrieval.engine import open_engine
-from mrsearch.retrieval.indexes import build_index, open_searcher
-from mrsearch.retrieval.passages import PassageStore, build_store
+from mrsearch.retrieval.indexes.index import build_index, open_searcher
+from mrsearch.retrieval.indexes.passages import PassageStore, build_store
 
 pytestmark = [
     pytest.mark.integration,
@@ -110,7 +110,7 @@ def test_hybrid_engine_fuses_both(place):
 
 
 def test_runs_without_any_java_on_the_machine(place):
-    code = "import sys; from pathlib import Path; from mrsearch.retrieval import java; "
+    code = "import sys; from pathlib import Path; from mrsearch.retrieval.indexes import java; "
     code += "print(java.load('java.lang.System').getProperty('java.home'), java.home(), sep='\\n')"
     bare = {"PATH": "/nonexistent", "LANG": "C.UTF-8"}
     done = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True)

@@ -1,21 +1,21 @@
 """Exact backends against a float64 brute force, on real questions, passages and MiniLM vectors."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.project import REAL_DATA
 
+from mrsearch.agent.questions import read_questions
 from mrsearch.config import load_run, load_study
 from mrsearch.data.corpus import read_corpus
-from mrsearch.retrieval.indexes import build_index, open_searcher
-from mrsearch.retrieval.passages import PassageStore, build_store
-from mrsearch.retrieval.quality import read_questions, report
+from mrsearch.retrieval.indexes.index import build_index, open_searcher
+from mrsearch.retrieval.indexes.passages import PassageStore, build_store
+from mrsearch.retrieval.indexes.quality import report
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "real"
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not REAL.is_dir(), reason=f"the real questions and passages are not at {REAL}"),
+    pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"the real questions and passages are not at {REAL_DATA}"),
 ]
 QUESTIONS = 60
 KINDS = {
@@ -44,9 +44,9 @@ def study():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("real")
-    support = [json.loads(line) for line in (REAL / "support.dev.jsonl").read_text().splitlines()[:QUESTIONS]]
+    support = [json.loads(line) for line in (REAL_DATA / "support.dev.jsonl").read_text().splitlines()[:QUESTIONS]]
     wanted = {row["answer_passage_ids"][0] for row in support if row["answer_passage_ids"]}
-    rows = (row for n, row in enumerate(read_corpus(REAL / "corpus.jsonl.gz")) if row[0] in wanted or n % 600 == 0)
+    rows = (row for n, row in enumerate(read_corpus(REAL_DATA / "corpus.jsonl.gz")) if row[0] in wanted or n % 600 == 0)
     build_store(rows, place / "corpus")
     for name in KINDS:
         build_index(study(), name, place / "corpus", place / "indexes" / name)
@@ -55,14 +55,14 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asked():
-    return {"nq": read_questions(REAL / "questions" / "nq.dev.jsonl")[:QUESTIONS]}
+    return {"nq": read_questions(REAL_DATA / "questions" / "nq.dev.jsonl")[:QUESTIONS]}
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_exact_backends_agree_with_float64_brute_force(place, asked, name):
     store = PassageStore(place / "corpus")
     searcher = open_searcher(study(), name, store, place / "indexes")
-    queries = [question for question, _ in asked["nq"]]
+    queries = [item.question for item in asked["nq"]]
     vectors = np.asarray(searcher._rows, dtype=np.float64)
     scores = searcher._encoder.queries(queries).astype(np.float64) @ vectors.T
     found = searcher.search(queries, 10)

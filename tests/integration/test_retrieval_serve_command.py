@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,8 +13,8 @@ from pathlib import Path
 import httpx
 
 from mrsearch.config import load_run, load_study, write_study
-from mrsearch.retrieval.indexes import build_index
-from mrsearch.retrieval.passages import build_store
+from mrsearch.retrieval.indexes.index import build_index
+from mrsearch.retrieval.indexes.passages import build_store
 
 PATIENCE_SECONDS = 120
 
@@ -35,6 +36,9 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     build_index(study, "bow", tmp_path / "corpus", tmp_path / "indexes" / "bow")
     places = [f"--corpus={tmp_path / 'corpus'}", f"--indexes={tmp_path / 'indexes'}"]
     command = ["-m", "mrsearch.cli", "retriever", "serve", f"--study={tmp_path / 'study.json'}", *places]
+    refused = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=_without_bearer())
+    assert refused.returncode and "MRSEARCH_BEARER" in refused.stderr and "--without-token" in refused.stderr
+    command.append("--without-token")
     with subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True) as server:
         try:
             answer = _ask(server, f"http://127.0.0.1:{port}/retrieve")
@@ -46,6 +50,10 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     assert f"serving 20 passages of retriever bow at http://127.0.0.1:{port}" in log
     assert server.returncode == 128 + signal.SIGINT
     assert "Traceback" not in log
+
+
+def _without_bearer() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "MRSEARCH_BEARER"}
 
 
 def _ask(server: subprocess.Popen, url: str) -> dict:

@@ -67,7 +67,7 @@ def history(run: list) -> list[dict]:
 def test_an_offline_run_holds_names_configuration_and_curves(tmp_path):
     with start(tmp_path) as tracker:
         for step in (1, 2, 3):
-            tracker.log(step, {"step": step, "em": [0.1 * step, 0.2 * step], "tokens": 10 * step, "note": "x"})
+            tracker.log(step, {"step": step, "reward": [0.1 * step, 0.2 * step], "tokens": 10 * step, "note": "x"})
     (run,) = runs(tmp_path)
     (about,) = [record.run for record in run if record.WhichOneof("record_type") == "run"]
     assert about.run_id == tracker.run_id
@@ -81,8 +81,8 @@ def test_an_offline_run_holds_names_configuration_and_curves(tmp_path):
     assert (config["study"], config["method"], config["seed"]) == (CONFIG, "mr_search", 3)
     rows = history(run)
     assert [row["_step"] for row in rows] == [1, 2, 3]
-    assert [row["em/1"] for row in rows] == pytest.approx([0.1, 0.2, 0.3])
-    assert [row["em/2"] for row in rows] == pytest.approx([0.2, 0.4, 0.6])
+    assert [row["reward/1"] for row in rows] == pytest.approx([0.1, 0.2, 0.3])
+    assert [row["reward/2"] for row in rows] == pytest.approx([0.2, 0.4, 0.6])
     assert [(row["tokens"], row["note"]) for row in rows] == [(10, "x"), (20, "x"), (30, "x")]
     (end,) = [record.exit for record in run if record.WhichOneof("record_type") == "exit"]
     assert end.exit_code == 0
@@ -90,11 +90,11 @@ def test_an_offline_run_holds_names_configuration_and_curves(tmp_path):
 
 def test_a_restart_goes_on_with_the_same_run(tmp_path):
     with pytest.raises(KeyError), start(tmp_path) as first:
-        first.log(1, {"em": 0.1})
+        first.log(1, {"reward": 0.1})
         raise KeyError("killed")
     time.sleep(1.1)  # wandb names its folders by the second
     with start(tmp_path) as second:
-        second.log(2, {"em": 0.2})
+        second.log(2, {"reward": 0.2})
     assert first.run_id == second.run_id
     before, after = runs(tmp_path)
     assert [row["_step"] for row in history(before) + history(after)] == [1, 2]
@@ -116,26 +116,26 @@ def test_errors_never_reach_the_training(tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with caplog.at_level(logging.WARNING), start(blocked / "below") as tracker:
-        tracker.log(1, {"em": 0.1})
-        tracker.log(2, {"em": 0.1})
+        tracker.log(1, {"reward": 0.1})
+        tracker.log(2, {"reward": 0.1})
     assert tracker.run_id is None
     assert len([message for message in caplog.messages if message.startswith("W&B is off")]) == 1
 
 
 def test_after_an_error_the_next_training_has_a_run_of_its_own(tmp_path):
     with start(tmp_path / "first") as tracker:
-        tracker.log("not a step", {"em": 0.1})  # type: ignore[arg-type]
+        tracker.log("not a step", {"reward": 0.1})  # type: ignore[arg-type]
     with start(tmp_path / "second") as tracker:
-        tracker.log(1, {"em": 0.2})
+        tracker.log(1, {"reward": 0.2})
     (run,) = runs(tmp_path / "second")
-    assert [row["em"] for row in history(run)] == [0.2]
+    assert [row["reward"] for row in history(run)] == [0.2]
 
 
 def test_an_error_while_logging_turns_reporting_off_once(tmp_path, caplog):
     tracker = start(tmp_path)
     with caplog.at_level(logging.WARNING):
-        tracker.log("not a step", {"em": 0.1})  # type: ignore[arg-type]
-        tracker.log("not a step", {"em": 0.1})  # type: ignore[arg-type]
+        tracker.log("not a step", {"reward": 0.1})  # type: ignore[arg-type]
+        tracker.log("not a step", {"reward": 0.1})  # type: ignore[arg-type]
     tracker.finish()
     tracker.finish()
     assert len([message for message in caplog.messages if message.startswith("W&B is off")]) == 1
@@ -147,11 +147,11 @@ def test_a_run_holds_tables_and_refers_to_files(tmp_path):
     (model / "model.safetensors").write_bytes(b"weights")
     with start(tmp_path) as tracker:
         tracker.table(2, "samples", ["question", "answer"], [["who?", "me"], ["<b>", "x"]])
-        tracker.log(2, {"em": 0.5})
+        tracker.log(2, {"reward": 0.5})
         tracker.reference("tiny/mr_search", "model", [model])
     (run,) = runs(tmp_path)
     (row,) = history(run)
-    assert (row["_step"], row["em"]) == (2, 0.5)
+    assert (row["_step"], row["reward"]) == (2, 0.5)
     (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")
     assert json.loads(table.read_text())["data"] == [["who?", "me"], ["<b>", "x"]]
     artifacts = [record.artifact for record in run if record.WhichOneof("record_type") == "artifact"]
@@ -169,7 +169,7 @@ def test_a_run_holds_tables_and_refers_to_files(tmp_path):
 
 def test_sync_hands_every_waiting_run_to_wandb(tmp_path, monkeypatch):
     with start(tmp_path / "runs" / "tiny") as tracker:
-        tracker.log(1, {"em": 0.5})
+        tracker.log(1, {"reward": 0.5})
     records_folder = tmp_path / "eval" / "tiny" / "mr_search" / "seed3"
     records_folder.mkdir(parents=True)
     (records_folder / "one.greedy.jsonl.gz").write_bytes(b"records")
@@ -193,14 +193,12 @@ def test_sync_hands_every_waiting_run_to_wandb(tmp_path, monkeypatch):
 
 
 PROGRAM = """
-import logging, pathlib, sys, time
+import logging, pathlib, sys
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
-began = time.monotonic()
 from mrsearch.tracking import Tracker
 assert "wandb" not in sys.modules, "imported before it is needed"
 with Tracker.start("s", "m", "x", 0, {}, pathlib.Path(sys.argv[1])) as tracker:
-    tracker.log(1, {"em": 0.5})
-print(time.monotonic() - began)
+    tracker.log(1, {"reward": 0.5})
 """
 
 
@@ -216,14 +214,13 @@ def track_elsewhere(directory: Path, address: str, **environment: str) -> subpro
     )
 
 
-def test_offline_means_no_network_no_output_and_a_quick_start(tmp_path):
+def test_offline_means_no_network_and_no_output(tmp_path):
     called: list = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_count_calls, args=(server, called), daemon=True).start()
         done = track_elsewhere(tmp_path, f"http://127.0.0.1:{server.getsockname()[1]}")
     assert called == []
-    assert done.stderr == ""
-    assert float(done.stdout) < 20
+    assert done.stdout == done.stderr == ""
     assert len(runs(tmp_path)) == 1
 
 
@@ -235,7 +232,7 @@ def test_with_a_key_the_server_is_called_and_without_an_answer_the_files_stay(tm
         done = track_elsewhere(tmp_path, address, WANDB_API_KEY="0" * 40, WANDB_INIT_TIMEOUT="2")
     assert called
     assert "until `wandb sync`" in done.stderr
-    assert history(runs(tmp_path)[0])[0]["em"] == 0.5
+    assert history(runs(tmp_path)[0])[0]["reward"] == 0.5
 
 
 def _count_calls(server: socket.socket, called: list) -> None:

@@ -1,6 +1,7 @@
 """A real Slurm on loopback: controller, virtual nodes with GPUs and munge, all below one folder.
 
-Nothing of the system's own Slurm is touched: the clients find this one by SLURM_CONF.
+With MRSEARCH_SLURM_ACCOUNTING=1 it keeps accounts in a database, and its controller forgets jobs soon, so that sacct is
+asked. Nothing of the system's own Slurm is touched: the clients find this one by SLURM_CONF.
 """
 
 from __future__ import annotations
@@ -18,14 +19,22 @@ import time
 from pathlib import Path
 
 import psutil
-from debian import Unavailable, install
+from support.debian import Unavailable, install
+
+from . import accounting
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scancel", "scontrol")
 PARTITIONS = {"gpu": ("gpu0", "gpu1"), "limited": ("gpu2",), "losing": ("gpu3", "gpu4")}
 """Nodes by partition: one that tests share, and two for cases that go on beside the other tests."""
 NODES = PARTITIONS["gpu"]
-SHARED = "gpu,urgent"
+PREEMPTED = {
+    "requeued": "REQUEUE GraceTime=0",
+    "cancelled": "CANCEL GraceTime=0",
+    "cancelled_late": "CANCEL GraceTime=10",
+}
+"""Further partitions of the shared nodes, whose jobs make way in other ways than those of `gpu` (requeued, 10 s)."""
+SHARED = ",".join(["gpu", "urgent", *PREEMPTED])
 CPUS, MEMORY_MB, GPUS = 8, 16000, 4
 START_SECONDS = 60.0
 
@@ -51,7 +60,7 @@ SlurmdLogFile={root}/log/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+{accounting}
 MpiDefault=none
 SwitchType=switch/none
 SchedulerType=sched/backfill
@@ -62,7 +71,7 @@ DefMemPerCPU=200
 GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-MinJobAge=600
+MinJobAge={remembered}
 KillWait=3
 ReturnToService=2
 SlurmdTimeout=20
@@ -83,6 +92,7 @@ class TestCluster:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config = root / "etc" / "slurm.conf"
+        self.accounts = bool(os.environ.get("MRSEARCH_SLURM_ACCOUNTING"))
 
     @property
     def port(self) -> int:
@@ -97,10 +107,14 @@ class TestCluster:
     def up(self) -> None:
         """Start everything; Unavailable if programs are missing and may not be installed, or if nodes stay away."""
         install(PROGRAMS, PACKAGES)
+        if self.accounts:
+            install(accounting.PROGRAMS, accounting.PACKAGES)
         for name in ("etc", "state", "spool", "log", "run", "bin"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self._write_files()
         self._start("munged", "--force", f"--key-file={self.root}/etc/munge.key", *self._munge_files())
+        if self.accounts:
+            accounting.up(self.root, self._start, self.call)
         self._start("slurmctld", "-f", str(self.config))
         for node in all_nodes():
             self.start_node(node)
@@ -111,7 +125,7 @@ class TestCluster:
         with contextlib.suppress(subprocess.SubprocessError):
             self.call("scancel", "--user", getpass.getuser())
             self.cancel_all()
-        for pattern in ("slurmd.*.pid", "slurmctld.pid", "munged.pid"):
+        for pattern in ("slurmd.*.pid", "slurmctld.pid", *accounting.PID_FILES, "munged.pid"):
             for file in sorted((self.root / "run").glob(pattern)):
                 _end(file)
 
@@ -135,6 +149,21 @@ class TestCluster:
         if done.returncode:
             raise subprocess.SubprocessError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+    def stop_controller(self) -> None:
+        """End the controller, which saves what it knows; jobs go on, and nobody can be asked about them."""
+        process = psutil.Process(int((self.root / "run" / "slurmctld.pid").read_text()))
+        process.terminate()
+        gone, _ = psutil.wait_procs([process], timeout=60)
+        assert gone, "the controller does not end"
+
+    def start_controller(self) -> None:
+        """Start it again, with what it had saved."""
+        self._start("slurmctld", "-f", str(self.config))
+
+    def stop_accounting(self) -> None:
+        """End the daemon of the accounts, for good."""
+        _end(self.root / "run" / "slurmdbd.pid")
 
     def start_node(self, node: str) -> None:
         """Start a node's daemon."""
@@ -167,16 +196,22 @@ class TestCluster:
         key = self.root / "etc" / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o400)
-        host, ports = socket.gethostname().split(".")[0], free_ports(1 + len(all_nodes()))
+        host, ports = socket.gethostname().split(".")[0], free_ports(2 + len(all_nodes()))
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory={MEMORY_MB} "
             f"Gres=gpu:{GPUS} State=UNKNOWN"
-            for node, port in zip(all_nodes(), ports[1:], strict=True)
+            for node, port in zip(all_nodes(), ports[2:], strict=True)
         ]
         partitions = [f"PartitionName={name} Nodes={','.join(names)}" for name, names in PARTITIONS.items()]
         partitions[0] += " Default=YES"
+        partitions += [
+            f"PartitionName={name} Nodes={','.join(NODES)} PreemptMode={how}" for name, how in PREEMPTED.items()
+        ]
         values = {"host": host, "ports": ports, "user": getpass.getuser(), "root": self.root, "shared": ",".join(NODES)}
         lines = {"nodes": "\n".join(nodes), "partitions": "\n".join(partitions)}
+        lines |= {"accounting": "AccountingStorageType=accounting_storage/none", "remembered": "600"}
+        if self.accounts:
+            lines |= {"accounting": accounting.write_files(self.root, host, ports[1]), "remembered": "5"}
         self.config.write_text(CONFIG.format(**values, **lines))
         gres = [f"NodeName={node} Name=gpu File={self._devices(node)}" for node in all_nodes()]
         (self.root / "etc" / "gres.conf").write_text("\n".join(gres) + "\n")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from debian import Unavailable
+from support.debian import Unavailable
+from support.project import ROOT
 
 from .cluster import TestCluster
+from .project import Project, copied
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _interruptible() -> None:
-    """What is started in the background ignores SIGINT, and so would everything that the tests start and interrupt."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+collect_ignore = [] if os.environ.get("MRSEARCH_BAD_DAYS") == "all" else ["test_rehearsal_job.py"]
+"""A rehearsal as a job takes minutes: it belongs to the long matrix."""
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +38,13 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]
+
+
+@pytest.fixture(scope="session")
+def project(slurm: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project in a folder with a space in its name. The files of tests that use it follow each other: the first
+    begins with nothing, and what it made need not be made again."""
+    return Project(copied(ROOT, tmp_path_factory.mktemp("the project")), slurm)
 
 
 @pytest.fixture

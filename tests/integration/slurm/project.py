@@ -35,7 +35,7 @@ class Project:
 
     def __init__(self, folder: Path, cluster: TestCluster) -> None:
         self.folder, self.cluster = folder, cluster
-        self.token = folder / "results" / "cluster" / "service" / "dense.json"
+        self.endpoint_file = folder / "results" / "cluster" / "service" / "dense.json"
         self.snakemake = folder / "bin" / "snakemake"
         self.snakemake.parent.mkdir()
         self.snakemake.write_text(SNAKEMAKE)
@@ -48,7 +48,8 @@ class Project:
     def start(self, *arguments: str, profile: str = "slurm", config: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Snakemake in a process group of its own."""
         program: list[object] = [self.python, self.snakemake, *POLLING] if profile == "slurm" else [BIN / "snakemake"]
-        command = [*program, "--profile", profile, *arguments, "--config", STUDY, SITE, *config]
+        paths = f'paths={{"gpu_environment": "{self.python.parent.parent}"}}'
+        command = [*program, "--profile", profile, *arguments, "--config", STUDY, SITE, paths, *config]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
         return subprocess.Popen(
             [str(word) for word in command],
@@ -81,10 +82,14 @@ class Project:
         wait_until(running, "an evaluation runs")
         return process, sorted(set(self.consumers("all")) - before)
 
+    def jobs_of(self, rule: str, states: str) -> list[str]:
+        """Ids of a rule's jobs."""
+        lines = self.cluster.call("squeue", "-h", "-t", states, "-o", "%A %k").splitlines()
+        return [line.split()[0] for line in lines if f"rule_{rule}" in line]
+
     def consumers(self, states: str) -> list[str]:
         """Ids of the evaluations' jobs."""
-        lines = self.cluster.call("squeue", "-h", "-t", states, "-o", "%A %k").splitlines()
-        return [line.split()[0] for line in lines if "rule_evaluate" in line]
+        return self.jobs_of("evaluate", states)
 
     def server(self) -> str:
         """Id of the retriever's job."""
@@ -92,13 +97,19 @@ class Project:
         return job
 
     def assert_nothing_left(self) -> None:
-        """No job, no process of the service, no token."""
+        """No job, no process of the service, no endpoint_file."""
         assert self.cluster.jobs() == []
         running = [each.info for each in psutil.process_iter(["pid", "cmdline", "status"])]
-        mine = [each for each in running if str(self.token) in (each["cmdline"] or []) and each["status"] != "zombie"]
+        mine = [
+            each
+            for each in running
+            if str(self.endpoint_file) in (each["cmdline"] or []) and each["status"] != "zombie"
+        ]
         assert mine == []
         left = [
-            path.name for path in self.token.parent.iterdir() if path.suffix in (".json", ".live", ".lease", ".state")
+            path.name
+            for path in self.endpoint_file.parent.iterdir()
+            if path.suffix in (".json", ".live", ".lease", ".state")
         ]
         assert left == []
 

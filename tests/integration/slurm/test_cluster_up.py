@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import debian
 import psutil
 import pytest
+from support import debian
 
 from .cluster import GPUS, NODES, PACKAGES, TestCluster
 

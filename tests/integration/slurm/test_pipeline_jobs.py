@@ -21,12 +21,6 @@ TRAINED = "results/cluster/models/tiny/mr_search/seed3"
 
 
 @pytest.fixture(scope="module")
-def project(root: Path, slurm: TestCluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project in a folder with a space in its name."""
-    return Project(copied(root, tmp_path_factory.mktemp("the project")), slurm)
-
-
-@pytest.fixture(scope="module")
 def here(
     root: Path, slurm: TestCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, subprocess.Popen[str]]]:

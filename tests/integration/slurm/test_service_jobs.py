@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 from mrsearch.config import Run, Study, load_study, write_study
-from mrsearch.retrieval import service
-from mrsearch.retrieval.endpoint import read_endpoint
 from mrsearch.retrieval.engine import open_engine
-from mrsearch.retrieval.indexes import build_index
-from mrsearch.retrieval.passages import build_store
+from mrsearch.retrieval.indexes.index import build_index
+from mrsearch.retrieval.indexes.passages import build_store
+from mrsearch.retrieval.service import lifetime as service
+from mrsearch.retrieval.service.endpoint import read_endpoint
 
 from .cluster import TestCluster
 from .training import SITE, STUDY, wait_until
@@ -44,20 +44,28 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def token(quiet: TestCluster, place: Path) -> Iterator[Path]:
-    token = place / "dense.json"
-    yield token
-    service.stop(token)
+def endpoint_file(quiet: TestCluster, place: Path) -> Iterator[Path]:
+    endpoint_file = place / "dense.json"
+    yield endpoint_file
+    service.stop(endpoint_file)
 
 
-def start(served: Path, token: Path, **overrides: object) -> subprocess.Popen[str]:
+def start(served: Path, endpoint_file: Path, **overrides: object) -> subprocess.Popen[str]:
     """`mrsearch retriever start` on Slurm."""
-    write_study(study_with(**overrides), token.with_name("study.json"))
-    places = ["--study", token.with_name("study.json"), "--corpus", served / "corpus", "--indexes", served / "indexes"]
+    write_study(study_with(**overrides), endpoint_file.with_name("study.json"))
+    places = [
+        "--study",
+        endpoint_file.with_name("study.json"),
+        "--corpus",
+        served / "corpus",
+        "--indexes",
+        served / "indexes",
+    ]
     command = [sys.executable, "-m", "mrsearch.cli", "retriever", "start", *places, "--scheduler", "slurm"]
+    command += ["--gpu-environment", sys.prefix]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*map(str, command), "--site", str(SITE), str(token)],
+        [*map(str, command), "--site", str(SITE), str(endpoint_file)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,12 +80,16 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     return output
 
 
-def assert_nothing_left(token: Path, cluster: TestCluster, url: str | None = None) -> None:
+def assert_nothing_left(endpoint_file: Path, cluster: TestCluster, url: str | None = None) -> None:
     assert cluster.jobs() == []
     running = [process.info for process in psutil.process_iter(["pid", "cmdline", "status"])]
-    mine = [each["pid"] for each in running if str(token) in (each["cmdline"] or []) and each["status"] != "zombie"]
+    mine = [
+        each["pid"] for each in running if str(endpoint_file) in (each["cmdline"] or []) and each["status"] != "zombie"
+    ]
     assert mine == []
-    assert [path.name for path in token.parent.iterdir() if re.search(r"json$|live$|lease$|state$", path.name)] in (
+    assert [
+        path.name for path in endpoint_file.parent.iterdir() if re.search(r"json$|live$|lease$|state$", path.name)
+    ] in (
         [],
         ["study.json"],
     )
@@ -86,13 +98,13 @@ def assert_nothing_left(token: Path, cluster: TestCluster, url: str | None = Non
             httpx.get(f"{url}/health")
 
 
-def test_attach_crash_and_requeue_under_a_client(served: Path, token: Path, quiet: TestCluster) -> None:
-    finish(start(served, token))
-    first = service.status(token)
+def test_attach_crash_and_requeue_under_a_client(served: Path, endpoint_file: Path, quiet: TestCluster) -> None:
+    finish(start(served, endpoint_file))
+    first = service.status(endpoint_file)
     assert first["healthy"] and quiet.jobs() == [first["job_id"]]
-    token.unlink()  # as after SIGKILL of Snakemake: the next run starts the rule again
-    assert "attached to job" in finish(start(served, token))
-    engine = open_engine(study_with(), served / "corpus", served / "indexes", token)
+    endpoint_file.unlink()  # as after SIGKILL of Snakemake: the next run starts the rule again
+    assert "attached to job" in finish(start(served, endpoint_file))
+    engine = open_engine(study_with(), served / "corpus", served / "indexes", endpoint_file)
     answers: list[str] = []
     boots: set[str] = set()
     done = threading.Event()
@@ -103,7 +115,7 @@ def test_attach_crash_and_requeue_under_a_client(served: Path, token: Path, quie
                 (hit,) = await engine.search(title, 1)
                 assert hit.passage.title == title
                 answers.append(title)
-            boots.update(endpoint.boot for endpoint in [read_endpoint(token)] if endpoint)
+            boots.update(endpoint.boot for endpoint in [read_endpoint(endpoint_file)] if endpoint)
 
     client = threading.Thread(target=lambda: asyncio.run(keep_asking()))
     client.start()
@@ -117,43 +129,44 @@ def test_attach_crash_and_requeue_under_a_client(served: Path, token: Path, quie
         done.set()
         client.join()
     assert engine.counts.failed == 0
-    assert service.status(token)["job_id"] == first["job_id"]
-    last = service.status(token)
-    service.stop(token)
-    assert_nothing_left(token, quiet, last["url"])
+    assert service.status(endpoint_file)["job_id"] == first["job_id"]
+    last = service.status(endpoint_file)
+    service.stop(endpoint_file)
+    assert_nothing_left(endpoint_file, quiet, last["url"])
 
 
-def test_crash_before_the_first_answer_names_the_log(served: Path, token: Path, quiet: TestCluster) -> None:
-    broken = token.parent / "broken"
+def test_crash_before_the_first_answer_names_the_log(served: Path, endpoint_file: Path, quiet: TestCluster) -> None:
+    broken = endpoint_file.parent / "broken"
     (broken / "dense").mkdir(parents=True)
     for file in (served / "indexes" / "dense").rglob("*"):
         if file.is_file():
             target = broken / "dense" / file.relative_to(served / "indexes" / "dense")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes()[:100] if file.suffix == ".faiss" else file.read_bytes())
-    write_study(study_with(), token.with_name("study.json"))
-    places = ["--study", token.with_name("study.json"), "--corpus", served / "corpus", "--indexes", broken]
+    write_study(study_with(), endpoint_file.with_name("study.json"))
+    places = ["--study", endpoint_file.with_name("study.json"), "--corpus", served / "corpus", "--indexes", broken]
     command = [sys.executable, "-m", "mrsearch.cli", "retriever", "start", *places, "--scheduler=slurm"]
-    done = subprocess.run([*map(str, command), f"--site={SITE}", str(token)], capture_output=True, text=True)
+    command.append(f"--gpu-environment={sys.prefix}")
+    done = subprocess.run([*map(str, command), f"--site={SITE}", str(endpoint_file)], capture_output=True, text=True)
     assert done.returncode != 0
     assert "ended before it answered a query" in done.stderr and "dense.json.log" in done.stderr
-    assert_nothing_left(token, quiet)
+    assert_nothing_left(endpoint_file, quiet)
 
 
-def test_interrupted_start_cancels_its_job(served: Path, token: Path, quiet: TestCluster) -> None:
-    process = start(served, token)
+def test_interrupted_start_cancels_its_job(served: Path, endpoint_file: Path, quiet: TestCluster) -> None:
+    process = start(served, endpoint_file)
     wait_until(lambda: quiet.jobs(), "the job")
-    wait_until(lambda: (token.parent / "dense.json.state").exists(), "the state")
+    wait_until(lambda: (endpoint_file.parent / "dense.json.state").exists(), "the state")
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    assert_nothing_left(token, quiet)
+    assert_nothing_left(endpoint_file, quiet)
 
 
-def test_nobody_comes_back_and_the_lease_ends_the_job(served: Path, token: Path, quiet: TestCluster) -> None:
-    finish(start(served, token, **{"retrieval.service.lease_seconds": 3.0}))
-    url = service.status(token)["url"]
+def test_nobody_comes_back_and_the_lease_ends_the_job(served: Path, endpoint_file: Path, quiet: TestCluster) -> None:
+    finish(start(served, endpoint_file, **{"retrieval.service.lease_seconds": 3.0}))
+    url = service.status(endpoint_file)["url"]
     wait_until(lambda: quiet.jobs() == [], "the job has ended")
-    assert service.gone(token)
-    service.stop(token)
-    assert_nothing_left(token, quiet, url)
+    assert service.forget(endpoint_file)
+    service.stop(endpoint_file)
+    assert_nothing_left(endpoint_file, quiet, url)

@@ -39,9 +39,9 @@ class Waiting:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Study, corpus, index, questions and base model."""
     from mrsearch.data.questions import read_passages, write_questions
-    from mrsearch.retrieval.indexes import build_index
-    from mrsearch.retrieval.passages import build_store
-    from mrsearch.training.base_model import make_base
+    from mrsearch.policy.base_model import make_base
+    from mrsearch.retrieval.indexes.index import build_index
+    from mrsearch.retrieval.indexes.passages import build_store, corpus_texts
 
     folder = tmp_path_factory.mktemp("training inputs")
     study = load_study(Run(study=str(STUDY), overrides=OVERRIDES))
@@ -49,7 +49,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     build_store(read_passages(study), folder / "corpus")
     build_index(study, "dense", folder / "corpus", folder / "indexes" / "dense")
     write_questions(study, "train", folder / "train.parquet")
-    make_base(study, "tiny", folder / "corpus", folder / "base")
+    make_base(study, "tiny", corpus_texts(folder / "corpus"), folder / "base")
     return Inputs(folder)
 
 

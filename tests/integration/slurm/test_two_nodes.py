@@ -28,8 +28,8 @@ rank, world = int(os.environ["MRSEARCH_RANK"]), int(os.environ["MRSEARCH_WORLD"]
 done = folder / f"done-{rank}"
 step = int(done.read_text()) if done.exists() else 0
 stop = StopRequest(folder).listen()
-with (folder / f"trace-{rank}").open("a") as trace:
-    trace.write(f"{os.environ['SLURMD_NODENAME']} from {step}\\n")
+with (folder / f"demonstration-{rank}").open("a") as demonstration:
+    demonstration.write(f"{os.environ['SLURMD_NODENAME']} from {step}\\n")
 while step < steps:
     time.sleep(0.1)
     (folder / f"met-{step}-{rank}").touch()
@@ -40,8 +40,8 @@ while step < steps:
     if stopping or step % 1000 == 0:
         done.write_text(str(step))
     if stopping:
-        with (folder / f"trace-{rank}").open("a") as trace:
-            trace.write(f"stopped after {step}\\n")
+        with (folder / f"demonstration-{rank}").open("a") as demonstration:
+            demonstration.write(f"stopped after {step}\\n")
         raise Stopped
 (folder / f"out-{rank}").touch()
 """
@@ -64,10 +64,10 @@ def test_all_ranks_stop_after_the_same_step(quiet: TestCluster, place: Path) -> 
     other.start()
     job.run(launcher, shown.append, lambda: None)
     other.join()
-    traces = [(place / f"trace-{rank}").read_text().splitlines() for rank in range(len(NODES))]
-    stopped = {line for trace in traces for line in trace if line.startswith("stopped")}
-    assert len(stopped) == 1, traces
+    demonstrations = [(place / f"demonstration-{rank}").read_text().splitlines() for rank in range(len(NODES))]
+    stopped = {line for demonstration in demonstrations for line in demonstration if line.startswith("stopped")}
+    assert len(stopped) == 1, demonstrations
     (after,) = stopped
     step = after.split()[-1]
-    assert [trace[-1].split(" ", 1)[1] for trace in traces] == [f"from {step}"] * 2
-    assert {trace[0].split()[0] for trace in traces} == set(NODES)
+    assert [demonstration[-1].split(" ", 1)[1] for demonstration in demonstrations] == [f"from {step}"] * 2
+    assert {demonstration[0].split()[0] for demonstration in demonstrations} == set(NODES)

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from support.project import ROOT
 
 from .cluster import NODES, TestCluster
 from .project import Project, copied, finish
 from .training import wait_until
 
-ENVIRONMENT = Path(__file__).parents[3] / ".venv-train"
+ENVIRONMENT = ROOT / ".venv-train"
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not ENVIRONMENT.is_dir(), reason="needs verl's environment: make train-env"),

@@ -24,7 +24,13 @@ HERE = Path(__file__).parent
 STUDY, SITE = HERE / "study.yaml", HERE / "site.yaml"
 OVERRIDES = {
     "retrieval.service.mode": "in_process",
-    "warm_start": {"steps": 120, "batch_traces": 16, "warmup_steps": 5, "traces": 64, "checkpoint_every": 10},
+    "warm_start": {
+        "steps": 120,
+        "train_batch_size": 16,
+        "warmup_steps": 5,
+        "demonstrations": 64,
+        "checkpoint_every": 10,
+    },
 }
 SECONDS = 240.0
 
@@ -80,7 +86,16 @@ class Training:
         paths |= {"run": self.out / "run.json", "run-dir": self.run_dir, "study": given / "study.json"}
         named = [f"--{name}={path}" for name, path in paths.items()]
         names = ["--model=tiny", "--method=warm_start", "--seed=3"]
-        return [sys.executable, "-m", "mrsearch.cli", "train", *named, *names, *self.options]
+        return [
+            sys.executable,
+            "-m",
+            "mrsearch.cli",
+            "train",
+            *named,
+            *names,
+            f"--gpu-environment={sys.prefix}",
+            *self.options,
+        ]
 
     def launch(self, **variables: str) -> subprocess.Popen[str]:
         """Start `mrsearch train` in a process group of its own, with these environment variables changed."""

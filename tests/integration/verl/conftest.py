@@ -7,11 +7,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support import small_world
+from support.project import ROOT
+from support.train_process import TESTS
 
-ROOT = Path(__file__).parents[3]
 MAIN = ROOT / ".venv" / "bin" / "python"
 """The project's own environment: it has the index and the retrieval server, the training environment has not."""
 INSTALLED = importlib.util.find_spec("verl") is not None
@@ -32,52 +33,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"Ray cannot start from {sys.prefix}: its path has a space"))
 
 
-OVERRIDES = {
-    "data.train_entities": 60,
-    "data.test_entities": 60,
-    "data.train_questions": 200,
-    "data.questions_per_benchmark": 4,
+OVERRIDES = small_world.OVERRIDES | {
     "retrieval.service": {"mode": "http"},
     "training.backend": "verl",
     "training.steps": 4,
-    "training.token_budget": None,
-    "training.questions_per_step": 4,
-    "training.group_size": 3,
-    "training.minibatches": 2,
-    "training.checkpoint_every": 2,
     "training.verl": {
         "rollout": "transformers",
-        "prompt_tokens": 128,
-        "micro_sequences_per_gpu": 3,
+        "max_prompt_tokens": 128,
+        "micro_batch_size_per_gpu": 3,
         "agent_workers": 1,
         "validation_questions": 4,
         "validate_every": 2,
     },
-    "models.tiny": {"kind": "tiny", "hidden_size": 32, "layers": 2, "heads": 2, "kv_heads": 2, "intermediate_size": 48},
 }
-SHARED = """
-import json, sys
-from pathlib import Path
-from mrsearch.config import Run, load_study
-from mrsearch.data.questions import write_questions
-from mrsearch.data.world import World
-from mrsearch.retrieval.indexes import build_index
-from mrsearch.retrieval.passages import build_store
-from mrsearch.training.base_model import make_base
-study, folder = load_study(Run(study="demo", overrides=json.loads(sys.argv[1])), Path(sys.argv[2])), Path(sys.argv[3])
-build_store(World(study.data).passages(), folder / "corpus")
-build_index(study, "dense", folder / "corpus", folder / "index" / "dense")
-write_questions(study, "train", folder / "train.parquet")
-make_base(study, "tiny", folder / "corpus", folder / "base")
-"""
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     """Corpus, index, training questions and an untrained model of a very small world."""
     folder = tmp_path_factory.mktemp("shared")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [str(MAIN), "-c", SHARED, json.dumps(OVERRIDES), str(ROOT), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
+    command = [str(MAIN), "-m", "support.small_world", json.dumps(OVERRIDES), str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder

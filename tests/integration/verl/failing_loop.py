@@ -7,8 +7,8 @@ from pathlib import Path
 
 import ray
 
-from mrsearch.training.verl.agent_loop import MetaEpisodeLoop
-from mrsearch.training.verl.rows import FACTS
+from mrsearch.training.verl.rl.agent_loop import MetaEpisodeLoop
+from mrsearch.training.verl.rl.rows import FACTS
 
 PLAN = "MRSEARCH_TEST_FAILURES"
 """Environment variable: {step: {"fail": number of trajectories} | {"search": file to touch} | "kill" | "nan"}."""

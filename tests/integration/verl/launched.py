@@ -3,28 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from support.train_process import start_training
+
 PATIENCE = 300
-SCRIPT = """
-import json, logging, sys
-from pathlib import Path
-logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-from mrsearch.config import Run, load_study
-from mrsearch.training.inputs import Inputs
-from mrsearch.training.verl import prepare
-from mrsearch.training.verl.train import train_with_verl
-prepare.AGENT_LOOP = "failing_loop.FailingLoop"
-study = load_study(Run(study="demo", overrides=json.loads(sys.argv[1])), Path(sys.argv[2]))
-shared, out = Path(sys.argv[3]), Path(sys.argv[4])
-inputs = Inputs(shared / "base", shared / "train.parquet", shared / "corpus", shared / "index",
-                shared / "service" / "dense.json")
-train_with_verl(study, "tiny", sys.argv[5], 0, inputs, out / "model", out / "run")
-"""
+AGENT_LOOP = "integration.verl.failing_loop.FailingLoop"
 
 
 class Training:
@@ -36,12 +20,13 @@ class Training:
     def start(self, plan=None, log="log", **environment):
         self.out.mkdir(exist_ok=True)
         self.log = self.out / log
-        environment = {**os.environ, "MRSEARCH_TEST_FAILURES": json.dumps(plan or {}), **environment}
-        environment["PYTHONPATH"] = str(Path(__file__).parent)
-        places = [str(ROOT), str(self.shared), str(self.out), self.method]
-        command = [sys.executable, "-c", SCRIPT, json.dumps(self.overrides), *places]
+        variables = {"MRSEARCH_TEST_FAILURES": json.dumps(plan or {}), **environment}
+        options = {"seed": 0, "agent_loop": AGENT_LOOP, "variables": variables}
+        files = {"folder": self.out / "run", "endpoint": self.shared / "service" / "dense.json"}
         with self.log.open("w") as output:
-            return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+            return start_training(
+                self.overrides, self.shared, self.out, self.method, **options, files=files, stdout=output, stderr=output
+            )
 
     def fails(self, plan, message):
         process = self.start(plan)

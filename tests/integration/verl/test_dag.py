@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.project import ROOT
 
 from mrsearch.agent.records import read_records
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 420
 
 
@@ -95,7 +95,7 @@ def test_killed_after_a_checkpoint_it_leaves_nothing_behind_and_ends_well_when_r
     trained = dag.results / "models" / "tiny" / "mr_search" / "seed0"
     rows = [json.loads(line) for line in (trained / "train.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
-    assert {"em", "missing", "entropy", "gradient_norm", "logprob_difference", "alarms"} <= rows[-1].keys()
+    assert {"reward", "missing", "entropy", "gradient_norm", "logprob_difference", "alarms"} <= rows[-1].keys()
     assert all(row["missing"] == 0 and row["logprob_difference"] < 1e-6 for row in rows)
     assert any(row["gradient_norm"] > 0 for row in rows)
     groups = [asdict(record)["tags"] for record in read_records(trained / "groups.jsonl.gz")]

@@ -20,7 +20,7 @@ def test_asked_to_stop_it_stops_after_the_step_and_goes_on_to_the_end_of_its_tok
 ):
     from safetensors.torch import load_file
 
-    from mrsearch.training.verl.merge import merged_state
+    from mrsearch.training.verl.export import merged_state
 
     # A step has about 5,000 tokens here.
     budget = {"training.steps": 50, "training.token_budget": 20_000}
@@ -35,6 +35,14 @@ def test_asked_to_stop_it_stops_after_the_step_and_goes_on_to_the_end_of_its_tok
     assert ended == {"step": len(before), "reason": "stopped"}
     assert before[-1]["total_tokens"] < 20_000
     assert not (training.out / "model").exists()
+
+    terminated = training.start(log="terminated")
+    training.wait_for(lambda: "start: the trainer's process" in training.log.read_text(), terminated)
+    terminated.send_signal(signal.SIGTERM)
+    assert training.ended(terminated) == 128 + signal.SIGTERM
+    last = training.log.read_text().splitlines()[-1]
+    assert "ended by SIGTERM" in last and f"goes on from its checkpoint of step {len(before)}" in last
+    assert training.rows() == before
 
     assert training.ended(training.start(log="second")) == 0, training.tail()
     assert f"continuing after step {len(before)}" in training.log.read_text()

@@ -12,9 +12,9 @@ from integration.verl.launched import Training
 @pytest.fixture(scope="module")
 def training(overrides, shared, retriever, tmp_path_factory):
     own = {**overrides["training.verl"], "max_missing": 0.02, "validation_questions": 0, "keep_best": False}
-    own["micro_sequences_per_gpu"] = 10
+    own["micro_batch_size_per_gpu"] = 10
     changes = {**overrides, "training.verl": own, "training.checkpoint_every": 1, "training.steps": 3}
-    changes |= {"training.questions_per_step": 20, "training.group_size": 5}
+    changes |= {"training.train_batch_size": 20, "training.mini_batch_size": 10, "training.group_size": 5}
     changes["retrieval.client"] = {"timeout_seconds": 5}
     return Training(changes, shared, tmp_path_factory.mktemp("failures") / "out")
 

@@ -4,27 +4,27 @@ import os
 import random
 import socket
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from support.project import ROOT
+from support.trainings import training_run
 
-from mrsearch.agent.dialogue import Dialogue
+from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Run, load_study
 from mrsearch.learning.advantages import advantages
 from mrsearch.learning.losses import token_weights
 from mrsearch.policy.torch_policy import TorchPolicy
-from mrsearch.retrieval.client import HttpEngine
-from mrsearch.training.rollouts import draw_questions, reward_tensors, roll_out, training_rows
+from mrsearch.retrieval.service.client import HttpEngine
+from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
+from mrsearch.training.rl.updates import policy_loss
 from mrsearch.training.sequences import pad
-from mrsearch.training.updates import policy_loss
-from mrsearch.training.verl import advantage, recipe
-from mrsearch.training.verl.agent_loop import outputs
-from mrsearch.training.verl.batches import read_row
-from mrsearch.training.verl.rows import FACTS
+from mrsearch.training.verl.rl import advantage, recipe
+from mrsearch.training.verl.rl.agent_loop import outputs
+from mrsearch.training.verl.rl.batches import read_row
+from mrsearch.training.verl.rl.rows import FACTS
 
-ROOT = Path(__file__).parents[3]
 CONTEXTS = {"full": "mr_search", "previous": "short"}
 LEVELS = ["token_mean", "meta_episode_mean"]
 
@@ -44,10 +44,10 @@ def recorded(request, study, shared, retriever):
     method = CONTEXTS[request.param]
     policy = TorchPolicy.load(shared / "base")
     spec = AgentSpec.of(study, method)
-    questions = draw_questions(read_questions(shared / "train.parquet"), study.training.questions_per_step, 0, 0)
+    questions = draw_questions(read_questions(shared / "train.parquet"), study.training.train_batch_size, 0, 0)
     engine = HttpEngine(retriever, study.retrieval.client)
-    dialogue = Dialogue(policy.tokenizer, study.protocol)
-    metas = roll_out(questions, policy, engine, spec, dialogue, study.training, seed=0, step=0)
+    renderer = Renderer(policy.tokenizer, study.protocol)
+    metas = roll_out(questions, policy, engine, spec, renderer, study.training, seed=0, step=0)
     rng = random.Random(7)
     for meta in metas:
         for episode in meta.episodes:
@@ -75,8 +75,8 @@ def engine(study, shared):
     from verl.utils.config import omega_conf_to_dataclass
     from verl.workers.engine.base import EngineRegistry
 
-    places = recipe.Places(str(shared / "base"), "t", "v", "s", "a", "r")
-    actor = recipe.compose(recipe.settings(study, "tiny", "mr_search", 0, places)).actor_rollout_ref
+    run = training_run(study, "tiny", "mr_search", 0, shared, shared)
+    actor = recipe.compose(recipe.settings(run)).actor_rollout_ref
     config = omega_conf_to_dataclass(actor.actor)
     made = EngineRegistry.new(
         model_type="language_model",
@@ -98,7 +98,7 @@ def local_rows(study, method, metas):
     rewards, exists = reward_tensors(metas, study.training.group_size, 3, study.protocol.scoring)
     assert rewards.unique().numel() == 2
     gains = advantages(train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask)
-    return training_rows(metas, gains)
+    return training_rows(metas, gains, study.protocol)
 
 
 def verl_rows(study, method, metas):

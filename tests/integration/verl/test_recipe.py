@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.project import ROOT
+from support.trainings import training_run
 
 from mrsearch.config import Run, load_study
-from mrsearch.training.verl import advantage, recipe
+from mrsearch.training.verl.rl import advantage, recipe
 
-ROOT = Path(__file__).parents[3]
 STUDIES = {name: load_study(Run(study=name), ROOT) for name in ("paper", "asearcher", "ablations", "baselines")}
 TRAINED = {
     name: [each for each, method in study.methods.items() if method.train and study.training_stage(each) == "train"]
@@ -28,10 +29,9 @@ CASES = [
 ]
 
 
-def composed(shared, study, model, method, overrides=None):
+def compose_with(shared, study, model, method, overrides=None):
     chosen = load_study(Run(study=study, overrides=overrides or {}), ROOT)
-    places = recipe.Places(str(shared / "base"), "/t.parquet", "/v.parquet", "/study.json", "/loops.yaml", "/run")
-    config = recipe.compose(recipe.settings(chosen, model, method, 0, places))
+    config = recipe.compose(recipe.settings(training_run(chosen, model, method, 0, shared, Path("/run"))))
     recipe.validate(config)
     return config
 
@@ -55,8 +55,10 @@ def test_recipe_composes_and_validates(shared, study, model, method, nodes, roll
     from verl.utils.config import omega_conf_to_dataclass
 
     changes = {"resources.train.nodes": nodes, "training.verl.rollout": rollout}
-    config = composed(shared, study, model, method, changes)
+    config = compose_with(shared, study, model, method, changes)
     assert config.trainer.nnodes == nodes
+    for part in (config.actor_rollout_ref.model, config.critic.model, config.data):
+        assert part.trust_remote_code is False
     assert config.trainer.n_gpus_per_node == 8
     assert config.actor_rollout_ref.rollout.name == rollout
     assert config.actor_rollout_ref.rollout.n == 5
@@ -78,7 +80,7 @@ def test_recipe_composes_and_validates(shared, study, model, method, nodes, roll
 
 def test_values_of_the_released_scripts_can_be_expressed(shared):
     scripts = {"training.steps": 500, "training.top_p": 0.95, "training.loss_aggregation": "token_mean"}
-    config = composed(shared, "paper", "qwen2.5-7b", "mr_search", scripts)
+    config = compose_with(shared, "paper", "qwen2.5-7b", "mr_search", scripts)
     assert config.trainer.total_training_steps == 500
     assert config.actor_rollout_ref.rollout.top_p == 0.95
     assert config.actor_rollout_ref.actor.loss_agg_mode == "token-mean"
@@ -87,7 +89,7 @@ def test_values_of_the_released_scripts_can_be_expressed(shared):
 
 
 def test_variants_reach_the_trainer(shared):
-    own = {method: composed(shared, "ablations", "qwen2.5-7b", method) for method in TRAINED["ablations"]}
+    own = {method: compose_with(shared, "ablations", "qwen2.5-7b", method) for method in TRAINED["ablations"]}
     assert own["gamma_0"].algorithm.gamma == 0.0
     assert list(own["exploration"].mr_search.episode_mask) == [0, 0, 1, 1]
     assert own["short_context"].mr_search.row_per_episode is True
@@ -97,7 +99,7 @@ def test_variants_reach_the_trainer(shared):
 
 
 def test_the_whole_configuration_is_printed_from_the_environment_without_verl():
-    command = [str(ROOT / ".venv" / "bin" / "mrsearch"), "train", "--print-config", "--study", "paper"]
+    command = [str(ROOT / ".venv" / "bin" / "mrsearch"), "verl-config", "--study", "paper"]
     command += ["--model", "qwen2.5-7b", "--method", "mr_search", "--seed", "4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     printed = yaml.safe_load(done.stdout)
@@ -112,8 +114,7 @@ def test_the_whole_configuration_is_printed_from_the_environment_without_verl():
 
 def test_a_key_that_verl_does_not_have_is_refused(shared):
     study = load_study(Run(study="paper"), ROOT)
-    places = recipe.Places("a", "b", "c", "d", "e", "f")
-    changes = recipe.settings(study, "qwen2.5-7b", "mr_search", 0, places)
+    changes = recipe.settings(training_run(study, "qwen2.5-7b", "mr_search", 0, shared, Path("/run")))
     changes["data"]["max_obs_length"] = 1024
     with pytest.raises(ValueError, match="max_obs_length"):
         recipe.compose(changes)

@@ -6,55 +6,43 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from support.project import ROOT
+from support.train_process import start_training
+from support.trainings import training_run
 
 from mrsearch.config import Run, load_study
-from mrsearch.training.fine_tuning import fine_tune
-from mrsearch.training.steplog import StepLog
-from mrsearch.training.verl import sft_recipe
-from mrsearch.training.verl.state import RunFolder
+from mrsearch.training.log import TrainingLog
+from mrsearch.training.sft.loop import fine_tune
+from mrsearch.training.verl.run_files import RunFiles
+from mrsearch.training.verl.sft import recipe as sft_recipe
 
-ROOT = Path(__file__).parents[3]
 STEPS, EVERY, PATIENCE = 80, 20, 120
 TUNING = {
-    "fine_tuning": {
+    "sft": {
         "backend": "verl",
         "cpu_ranks": 2,
         "steps": STEPS,
-        "batch_traces": 8,
-        "microbatch": 2,
+        "train_batch_size": 8,
+        "micro_batch_size": 2,
         "learning_rate": 1e-3,
         "warmup_steps": 5,
         "checkpoint_every": EVERY,
         "questions": 60,
     },
-    "methods.sft": {"procedure": "direct", "train": {"algorithm": "sft", "demonstrations": "answers"}},
+    "methods.sft": {"procedure": "direct", "train": {"algorithm": "sft", "demonstrations": "gold_answers"}},
 }
-SCRIPT = """
-import json, logging, sys
-from pathlib import Path
-logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-from mrsearch.config import Run, load_study
-from mrsearch.training.launch import train_method
-study = load_study(Run(study="demo", overrides=json.loads(sys.argv[1])), Path(sys.argv[2]))
-shared, out = Path(sys.argv[3]), Path(sys.argv[4])
-train_method(study, "tiny", "sft", 3, start=shared / "base", questions=shared / "train.parquet",
-             corpus=shared / "corpus", indexes=shared / "index", endpoint=None, out=out / "model",
-             log_file=out / "train.jsonl", run=out / "run.json", run_dir=out / "runs")
-"""
 
 
 def start(overrides, shared, out):
     """A fine-tuning in a process of its own, which starts verl's."""
-    command = [sys.executable, "-c", SCRIPT, json.dumps(overrides), str(ROOT), str(shared), str(out)]
     with (out / "log").open("a") as output:
-        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        return start_training(overrides, shared, out, "sft", stdout=output, stderr=output)
 
 
 def rows(path):
@@ -73,7 +61,7 @@ def wait_for_rows(process, out, count):
 def tuned(shared, overrides, tmp_path_factory):
     """A fine-tuning that was killed, asked to stop, and then came to its end."""
     out = tmp_path_factory.mktemp("sft")
-    checkpoints = RunFolder(out / "runs")
+    checkpoints = RunFiles(out / "runs")
     process = start(overrides | TUNING, shared, out)
     wait_for_rows(process, out, EVERY + 5)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -98,11 +86,11 @@ def tuned(shared, overrides, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(shared, overrides, tuned, tmp_path_factory):
-    """The same traces, trained by the local loop without interruption."""
+    """The same demonstrations, trained by the local loop without interruption."""
     study = load_study(Run(study="demo", overrides=overrides | TUNING), ROOT)
     out = tmp_path_factory.mktemp("local")
-    traces = tuned["out"] / "runs" / "traces.parquet"
-    fine_tune(study, 3, shared / "base", traces, out / "model", StepLog(out, "local", STEPS), out)
+    demonstrations = tuned["out"] / "runs" / "demonstrations.parquet"
+    fine_tune(training_run(study, "tiny", "sft", 3, shared, out, out), demonstrations, TrainingLog(out, "local", STEPS))
     return out
 
 
@@ -114,7 +102,7 @@ def test_it_went_on_from_its_checkpoints(tuned):
     log = rows(tuned["out"] / "train.jsonl")
     assert [row["step"] for row in log] == list(range(STEPS))
     left = sorted(path.name for path in (tuned["out"] / "runs" / "checkpoints").glob("global_step_*"))
-    assert left == [f"global_step_{STEPS}"]
+    assert left == [f"global_step_{STEPS - 20}", f"global_step_{STEPS}"], "the last whole one, and one to fall back to"
 
 
 def test_it_trains_as_the_local_loop_does(tuned, local):
@@ -148,7 +136,7 @@ def test_a_wrong_export_is_refused(tuned, shared, tmp_path):
     """A probe of other weights is not the checkpoint's."""
     import shutil
 
-    from mrsearch.training.verl.merge import export_checkpoint
+    from mrsearch.training.verl.export import export_checkpoint
 
     checkpoint = tmp_path / f"global_step_{STEPS}"
     shutil.copytree(tuned["out"] / "runs" / "checkpoints" / checkpoint.name, checkpoint)
@@ -165,31 +153,31 @@ def test_a_wrong_export_is_refused(tuned, shared, tmp_path):
 
 @pytest.mark.parametrize("model", ["qwen2.5-3b", "qwen2.5-7b"])
 @pytest.mark.parametrize("method", ["sft", "sft_rag", "rejection_sampling"])
-def test_the_shipped_fine_tunings_compose(shared, model, method):
+def test_the_shipped_fine_tunings_compose(shared, model, method, tmp_path):
     from verl.utils.config import omega_conf_to_dataclass
 
     study = load_study(Run(study="baselines"), ROOT)
-    places = sft_recipe.Places(str(shared / "base"), "/traces.parquet", "/plan.parquet", "/study.json", "/run")
-    config = sft_recipe.compose(sft_recipe.settings(study, model, method, 0, places))
-    assert config.data.train_batch_size == study.fine_tuning.batch_traces
-    assert config.trainer.total_training_steps == study.fine_tuning.steps
+    run = training_run(study, model, method, 0, shared, tmp_path)
+    config = sft_recipe.compose(sft_recipe.settings(run))
+    assert config.data.train_batch_size == study.sft.train_batch_size
+    assert config.trainer.total_training_steps == study.sft.steps
     assert (config.trainer.n_gpus_per_node, config.trainer.nnodes, config.trainer.device) == (8, 1, "cuda")
     assert (config.optim.lr, config.optim.lr_scheduler_type) == (1e-5, "cosine")
     for part in (config.engine, config.optim, config.checkpoint, config.model):
         assert omega_conf_to_dataclass(part) is not None
 
 
-def test_a_key_that_verl_does_not_have_is_refused(overrides):
+def test_a_key_that_verl_does_not_have_is_refused(overrides, tmp_path):
     study = load_study(Run(study="demo", overrides=overrides | TUNING), ROOT)
-    changes = sft_recipe.settings(study, "tiny", "sft", 0, sft_recipe.Places("a", "b", "c", "d", "e"))
+    changes = sft_recipe.settings(training_run(study, "tiny", "sft", 0, tmp_path, tmp_path))
     changes["data"]["max_obs_length"] = 1024
     with pytest.raises(ValueError, match="max_obs_length"):
         sft_recipe.compose(changes)
 
 
 def test_the_whole_configuration_is_printed():
-    command = [sys.executable, "-m", "mrsearch.cli", "train", "--print-config", "--study", "baselines"]
+    command = [sys.executable, "-m", "mrsearch.cli", "verl-config", "--study", "baselines"]
     command += ["--model", "qwen2.5-7b", "--method", "rejection_sampling", "--seed", "4"]
     printed = yaml.safe_load(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-    assert printed["fine_tuning"]["seed"] == printed["engine"]["seed"] == 4
+    assert printed["sft"]["seed"] == printed["engine"]["seed"] == 4
     assert {"data", "model", "engine", "optim", "checkpoint", "trainer"} <= set(printed)

@@ -1,0 +1,71 @@
+"""What a new interpreter loads for the configuration, a command's help and a bag of words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.commands import COMMANDS
+
+pytestmark = pytest.mark.integration
+
+HEAVY = {
+    *("torch", "transformers", "faiss", "pandas", "matplotlib", "sentence_transformers", "wandb", "fastapi"),
+    *("numpy", "pyarrow", "httpx", "aiohttp"),
+}
+
+
+@pytest.mark.parametrize("module", ["mrsearch.config", "mrsearch.cli"])
+def test_configuration_and_command_line_load_nothing_heavy(module):
+    code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
+def test_a_bag_of_words_needs_neither_sentence_transformers_nor_transformers():
+    code = (
+        "import sys; from mrsearch.retrieval.indexes.bow import fit; from mrsearch.retrieval.engine import open_engine;"
+        "import numpy; assert numpy.isfinite(fit([('a title', 'some text')]).encode(['text'])).all();"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"sentence_transformers", "transformers"} & set(loaded)
+
+
+def test_a_model_needs_neither_scikit_learn_nor_pandas():
+    code = (
+        "import sys; from mrsearch.policy.generation_import import import_generation; import_generation();"
+        "from transformers import AutoModelForCausalLM, Qwen2Config;"
+        "AutoModelForCausalLM.from_config(Qwen2Config(vocab_size=8, hidden_size=8, intermediate_size=8,"
+        "num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1));"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "transformers" in loaded and not {"sklearn", "pandas"} & set(loaded)
+
+
+HELP = """
+import json, sys
+from typer.testing import CliRunner
+from mrsearch.cli import app
+for path in json.loads(sys.argv[1]):
+    shown = CliRunner().invoke(app, [*path, "--help"])
+    heavy = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
+    print(json.dumps([path, shown.exit_code, "Usage" in shown.output, heavy]))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps(root: Path) -> dict[tuple[str, ...], tuple[int, bool, list[str]]]:
+    """Exit code, whether usage was shown, and the heavy modules that were loaded by then, of every command's help."""
+    command = [sys.executable, "-c", HELP, json.dumps(COMMANDS), json.dumps(sorted(HEAVY))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    return {tuple(path): tuple(rest) for path, *rest in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_is_shown_without_importing_anything_heavy(
+    path: tuple[str, ...], helps: dict[tuple[str, ...], tuple[int, bool, list[str]]]
+) -> None:
+    assert helps[path] == (0, True, [])
