@@ -19,6 +19,12 @@ DISPLAY, INLINE = (
 MOVED = {"config/README.md": "reference/config.md"}
 """Pages that the site shows in another place than the repository."""
 EQUATIONS = "algorithm.md"
+SHIM, WORKER = "https://unpkg.com/iframe-worker/shim", "assets/worker.js"
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """The page with the site's own stand-in for workers in place of the one that its theme fetches from the network."""
+    return output.replace(SHIM, posixpath.relpath(WORKER, posixpath.dirname(page.url) or "."))
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -27,7 +33,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     paragraphs = [_with_code(paragraph) for paragraph in _inside(markdown, where).split("\n\n")]
     text = "\n\n".join(paragraphs)
     if where == EQUATIONS:
-        text = DISPLAY.sub(lambda found: convert(found[1].strip(), display="block"), text)
+        text = DISPLAY.sub(lambda found: f'<div class="equation">{convert(found[1].strip(), display="block")}</div>', text)
         text = INLINE.sub(lambda found: convert(found[1]), text)
     return text
 
