@@ -2,7 +2,7 @@
 # Make the virtual environment $1 from the locks of the environment $2 (by default cpu: envs/cpu.in and envs/cpu.lock.txt), with this
 # project in it, and leave the mark $1/installed that make looks for. $1 may also be an environment that conda made.
 # PYTHON names an interpreter, TORCH_PIP_ARGS gives pip further arguments when it looks for PyTorch's CPU build, and FLASH_ATTN
-# names a wheel of flash-attn to add. uv installs where it is in PATH, else pip.
+# names a wheel of flash-attn to add. uv installs, that of PATH if there is one; pip brings the environment's own, and PyTorch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1
@@ -52,11 +52,14 @@ rm -f "$venv/installed"
 
 with_pip() { "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --use-pep517 "$@"; }
 
-# pip compiles bytecode by itself. Where uv finds less than pip, whose settings it does not read, pip does its work.
+# pip compiles bytecode by itself. Where uv finds less than pip, whose settings it does not read, pip does its work from then on.
+try_uv=yes
 install() {
-  if command -v uv >/dev/null &&
-    uv pip install --quiet --python "$venv/bin/python" --no-deps --compile-bytecode --no-build-isolation "$@"; then
-    return
+  local uv
+  if [ -n "$try_uv" ] && uv=$(command -v uv || command -v "$venv/bin/uv"); then
+    if "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --compile-bytecode --no-build-isolation "$@"; then return; fi
+    try_uv=
+    say "uv cannot install here: pip goes on"
   fi
   with_pip --no-build-isolation "$@"
 }

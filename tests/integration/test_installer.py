@@ -45,10 +45,10 @@ echo "$*" >> "$CALLS"
 """A Python that notes what it is asked to install."""
 
 
-def installed(tmp_path: Path, uv: str = "exit 1", **variables: str) -> tuple[list[str], str]:
+def installed(tmp_path: Path, uv: str = "exit 1", uv_of: str = "tools", **variables: str) -> tuple[list[str], str]:
     """The commands that install something, in order, and what the installer says; nothing is installed."""
     venv, calls, tools = tmp_path / "venv", tmp_path / "calls", tmp_path / "tools"
-    programs = {venv / "bin" / "python": STANDS_IN, tools / "uv": f"#!/bin/sh\n{uv}\n"}
+    programs = {venv / "bin" / "python": STANDS_IN, tmp_path / uv_of / "uv": f"#!/bin/sh\n{uv}\n"}
     programs[tools / "uname"] = f"#!/bin/sh\necho {variables['SYSTEM']}\n"
     for path, text in programs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def locks_of(commands: list[str]) -> list[str]:
     return re.findall(r"envs/([\w-]+)\.lock\.txt", "\n".join(commands))
 
 
-@pytest.mark.parametrize(("argument", "lines"), [("", 3), ("--extra-index-url nowhere", 4)])
+@pytest.mark.parametrize(("argument", "lines"), [("", 4), ("--extra-index-url nowhere", 5)])
 def test_the_index_has_torch_where_the_cpu_build_is_not_found(tmp_path: Path, argument: str, lines: int) -> None:
     """One line says what that costs; why the build was not found is said where the user had said where it is."""
     commands, said = installed(tmp_path, SYSTEM="Linux", CPU_BUILD="", TORCH_PIP_ARGS=argument)
@@ -77,10 +77,12 @@ def test_the_build_of_torch_without_cuda_is_the_first_choice(tmp_path: Path, sys
     commands, said = installed(tmp_path, SYSTEM=system, CPU_BUILD="yes")
     assert locks_of(commands) == ["build", torch, "cpu"] and "more disk" not in said
     assert all("--require-hashes" in command and "--no-deps" in command for command in commands[:-1])
+    assert said.count("uv cannot install here") == 1
 
 
-def test_uv_installs_where_it_is_there_and_compiles(tmp_path: Path) -> None:
-    commands, _ = installed(tmp_path, uv='echo "uv $*" >> "$CALLS"', SYSTEM="Darwin", CPU_BUILD="")
+@pytest.mark.parametrize("folder", ["tools", "venv/bin"])
+def test_uv_of_the_path_or_of_the_environment_installs_and_compiles(tmp_path: Path, folder: str) -> None:
+    commands, _ = installed(tmp_path, uv='echo "uv $*" >> "$CALLS"', uv_of=folder, SYSTEM="Darwin", CPU_BUILD="")
     assert locks_of(commands) == ["build", "torch", "cpu"]
     assert all(command.startswith("uv pip install") and "--compile-bytecode" in command for command in commands)
 
