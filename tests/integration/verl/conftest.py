@@ -37,6 +37,8 @@ OVERRIDES = small_world.OVERRIDES | {
     "retrieval.service": {"mode": "http"},
     "training.backend": "verl",
     "training.steps": 4,
+    "protocol.max_turns": 2,
+    "protocol.max_turn_tokens": 12,
     "training.verl": {
         "rollout": "transformers",
         "max_prompt_tokens": 128,

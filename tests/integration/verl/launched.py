@@ -7,7 +7,7 @@ import time
 
 from support.train_process import start_training
 
-PATIENCE = 300
+PATIENCE = 600
 AGENT_LOOP = "integration.verl.failing_loop.FailingLoop"
 
 

@@ -37,7 +37,7 @@ def test_asked_to_stop_it_stops_after_the_step_and_goes_on_to_the_end_of_its_tok
     assert not (training.out / "model").exists()
 
     terminated = training.start(log="terminated")
-    training.wait_for(lambda: "start: the trainer's process" in training.log.read_text(), terminated)
+    training.wait_for(lambda: "start: Ray" in training.log.read_text(), terminated)
     terminated.send_signal(signal.SIGTERM)
     assert training.ended(terminated) == 128 + signal.SIGTERM
     last = training.log.read_text().splitlines()[-1]

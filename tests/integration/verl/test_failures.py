@@ -44,13 +44,9 @@ def test_few_failures_and_a_retriever_that_is_away_are_counted_and_many_failures
     assert not (training.out / "model").exists()
 
 
-def test_when_every_meta_episode_fails_the_training_ends(training):
-    training.fails({"3": {"fail": 100}}, "no materializable trajectories")
-    assert len(training.rows()) == 2
-
-
-def test_a_killed_rollout_server_ends_the_training(training):
+def test_a_killed_rollout_server_fails_every_meta_episode_and_ends_the_training(training):
     training.fails({"3": "kill"}, "no materializable trajectories")
+    assert len(training.rows()) == 2
 
 
 def test_a_gradient_that_is_not_finite_ends_the_training(training):

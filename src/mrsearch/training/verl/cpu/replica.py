@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,25 @@ from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 from mrsearch.agent.ports import Sampling
 from mrsearch.policy.torch_policy import TorchPolicy
 
+QUIET_SECONDS = 0.02
+"""How long no request may have come before those that wait are generated together."""
+
 
 def _name(replica: int) -> str:
     return f"transformers_server_{replica}"
 
 
 class TransformersServer:
-    """The methods that verl calls on a server. Requests that come together are one batch."""
+    """The methods that verl calls on a server. Requests that come one upon the other are one batch: alone, each would
+    drop what the policy keeps of the others' contexts."""
 
     def __init__(self, model: str, max_model_len: int) -> None:
         torch.set_num_threads(1)
         self._policy, self._max_model_len = TorchPolicy.load(Path(model)), max_model_len
         self._version: int | None = None
         self._asleep = False
+        self._requests = 0
+        self._quiet: asyncio.Task[None] | None = None
 
     async def generate(
         self, prompt_ids: list[int], sampling_params: dict[str, Any], request_id: str, **_: Any
@@ -40,6 +47,7 @@ class TransformersServer:
             top_p=float(sampling_params["top_p"]),
             seed=int(sampling_params["seed"]),
         )
+        await self._until_quiet()
         generation = await self._policy.generate(list(prompt_ids), sampling, request_id)
         return TokenOutput(
             token_ids=generation.token_ids,
@@ -47,6 +55,20 @@ class TransformersServer:
             stop_reason="completed",
             extra_fields={"global_steps": self._version},
         )
+
+    async def _until_quiet(self) -> None:
+        """Return once no request has come for a moment, to all that wait in the same turn of the loop."""
+        self._requests += 1
+        if self._quiet is None:
+            self._quiet = asyncio.create_task(self._wait_for_quiet())
+        await asyncio.shield(self._quiet)
+
+    async def _wait_for_quiet(self) -> None:
+        counted = 0
+        while counted < self._requests:
+            counted = self._requests
+            await asyncio.sleep(QUIET_SECONDS)
+        self._quiet = None
 
     async def load_weights(self, weights: list[tuple[str, torch.Tensor]], version: int | None) -> None:
         """New weights; a name that the model does not have is an error."""
