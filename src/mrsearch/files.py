@@ -104,6 +104,17 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
+def json_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON mapping of a file; ValueError, which ends with the remedy, where it is unreadable or something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON ({error}): {remedy}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: holds a {type(value).__name__}, not a JSON object: {remedy}")
+    return value
+
+
 def read_own_json(path: Path) -> dict[str, Any]:
     """The JSON mapping of a file that says what this user's processes run; empty where it is missing or unreadable.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -13,6 +12,7 @@ from mrsearch.agent.chat import DEFAULT_TEMPLATE, after_assistant
 from mrsearch.agent.records import ActionKind
 from mrsearch.config.chat import ChatTemplate
 from mrsearch.config.wording import Tags
+from mrsearch.files import json_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -120,10 +120,7 @@ def _generation_ends(tokenizer: PreTrainedTokenizerFast) -> set[int]:
     path = Path(tokenizer.name_or_path) / "generation_config.json"
     if not tokenizer.name_or_path or not path.is_file():
         return set()
-    try:
-        eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}): mend or delete it") from error
+    eos = json_object(path, "mend or delete it").get("eos_token_id")
     ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
     if wrong := [token for token in ids if type(token) is not int or token < 0]:
         raise ValueError(f"{path}: eos_token_id holds {wrong[0]!r}, which is no token id: mend or delete it")

@@ -36,6 +36,9 @@ def load_tokenizer(folder: Path) -> Any:
         ) from error
     if file.is_file():
         _prove(tokenizer, file)
+    elif not any((folder / name).is_file() for name in tokenizer.vocab_files_names.values()):
+        # The library would go on with an empty vocabulary.
+        raise ValueError(f"{folder} holds no tokenizer: tokenizer.json is missing: download it again")
     return tokenizer
 
 

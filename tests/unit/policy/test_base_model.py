@@ -60,6 +60,14 @@ def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
+def split_weights(folder: Path, file_of: Callable[[str], object] | None) -> None:
+    """The weights under another name, and an index in which `file_of` turns that name into another; None lists none."""
+    name = "model-00001-of-00001.safetensors"
+    listed = {} if file_of is None else dict.fromkeys(load_file(folder / "model.safetensors"), file_of(name))
+    (folder / "model.safetensors").rename(folder / name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": listed}))
+
+
 def edit_json(path: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
@@ -86,7 +94,55 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokenizer": (lambda f: (f / "tokenizer_config.json").unlink(), r"tokenizer_config\.json is missing"),
     "damaged tokenizer": (lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer cannot be read"),
     "config is no JSON": (lambda f: (f / "config.json").write_text("{"), r"config\.json: is not JSON"),
-    "config is a list": (lambda f: (f / "config.json").write_text("[]"), r"config\.json: model_type None"),
+    "config is a list": (lambda f: (f / "config.json").write_text("[]"), r"config\.json: holds a list"),
+    "endings are a list": (lambda f: (f / "generation_config.json").write_text("[]"), r"generation_.*holds a list"),
+    "an ending is no token": (
+        lambda f: edit_json(f / "generation_config.json", eos_token_id=[1, 10**8]),
+        "no token of",
+    ),
+    "an ending of the model is no token": (lambda f: edit_json(f / "config.json", eos_token_id=10**8), "no token of"),
+    "a value is text": (lambda f: edit_json(f / "config.json", hidden_size="32"), "do not fit together"),
+    "a value is below zero": (lambda f: edit_json(f / "config.json", num_hidden_layers=-1), "do not fit|left out"),
+    "a value is no number": (lambda f: edit_json(f / "config.json", rms_norm_eps=float("nan")), "output is NaN"),
+    "fewer layers": (
+        lambda f: edit_json(f / "config.json", num_hidden_layers=1, layer_types=None),
+        "would be left out",
+    ),
+    "an index of numbers": (lambda f: split_weights(f, lambda name: 5), "is no index of weights"),
+    "an index of nothing": (lambda f: split_weights(f, None), "is no index of weights"),
+    "an index that leaves the folder": (
+        lambda f: split_weights(f, lambda name: "../" + name),
+        "no file of this folder",
+    ),
+    "a part is missing": (
+        lambda f: split_weights(f, lambda name: "other.safetensors"),
+        r"other\.safetensors: is missing",
+    ),
+    "whole weights beside an index": (
+        lambda f: (
+            (f / "model.safetensors.index.json").write_text('{"weight_map": {}}'),
+            edit_weights(f, lambda w: w["model.norm.weight"].fill_(float("nan"))),
+        ),
+        "norm.*NaN",
+    ),
+    "weights of eight bits": (
+        lambda f: edit_weights(f, lambda w: w.update({"lm_head.weight": w["lm_head.weight"].to(torch.float8_e4m3fn)})),
+        "lm_head.*float8",
+    ),
+    "weights are integers": (
+        lambda f: edit_weights(f, lambda w: w.update({"lm_head.weight": w["lm_head.weight"].to(torch.int8)})),
+        "lm_head.*int8",
+    ),
+    "zeros": (lambda f: edit_weights(f, lambda w: w["lm_head.weight"].zero_()), "lm_head.*all zeros"),
+    "an adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), "merge it into the weights"),
+    "a tokenizer's settings alone": (
+        lambda f: (f / "tokenizer.json").unlink(),
+        r"tokenizer\.json is missing|cannot be read",
+    ),
+    "a template without end": (
+        lambda f: (f / "chat_template.jinja").write_text("{% for i in range(10 ** 9) %}x{% endfor %}"),
+        "template refuses the prompts",
+    ),
     "own code": (lambda f: edit_json(f / "config.json", model_type="mine", auto_map={"AutoConfig": "m.C"}), "not run"),
     "an encoder": (lambda f: edit_json(f / "config.json", model_type="vit"), "no language model"),
     "a template that draws lots": (
@@ -100,6 +156,17 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "template refuses the prompts",
     ),
 }
+
+
+def test_weights_in_parts_and_what_older_files_hold_besides_are_no_fault(tmp_path: Path) -> None:
+    whole_model(tmp_path)
+    derived = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+        "model.layers.0.attn.bias": torch.ones(4, 4, dtype=torch.bool),
+    }
+    edit_weights(tmp_path, lambda weights: weights.update(derived))
+    split_weights(tmp_path, lambda name: name)
+    check_folder(tmp_path, Protocol())
 
 
 @pytest.mark.parametrize("fault", BROKEN)
