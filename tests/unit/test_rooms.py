@@ -11,6 +11,7 @@ FLOORS = {
     "durable": -2,
     "folder_rights": -2,
     "unique_ids": -2,
+    "visible": -2,
     "files": -1,
     "seal": 0,
     "progress": -1,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import json
 from pathlib import Path
 
 from mrsearch.agent.records import Question
 from mrsearch.unique_ids import refuse_repeated
+from mrsearch.visible import is_blank
 
 COLUMNS = ("id", "question", "golden_answers", "data_source")
 
@@ -41,12 +41,14 @@ def _parquet_rows(path: Path) -> list[dict[str, object]]:
 
 def _jsonl_rows(path: Path) -> list[dict[str, object]]:
     """Where a line has no `data_source` or `id`, the file's name and the line's number stand for them."""
+    import orjson
+
     rows = []
     for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = orjson.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
         required = ("question", "golden_answers")
@@ -59,8 +61,12 @@ def _jsonl_rows(path: Path) -> list[dict[str, object]]:
 
 def _question(row: dict[str, object], path: Path) -> Question:
     name, text, golds = row["id"], row["question"], row["golden_answers"]
-    if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
+    if not isinstance(name, str) or not isinstance(text, str) or is_blank(text):
         raise ValueError(f"{path}: the row with id {name!r} has no question text or an id that is not text")
-    if not isinstance(golds, list) or not golds or not all(isinstance(gold, str) and gold.strip() for gold in golds):
+    if (
+        not isinstance(golds, list)
+        or not golds
+        or not all(isinstance(gold, str) and not is_blank(gold) for gold in golds)
+    ):
         raise ValueError(f"{path}: question {name!r} has no golden_answers ({golds!r}): drop it or give at least one")
     return Question(name, text, tuple(golds), str(row["data_source"] or ""))

@@ -14,6 +14,7 @@ import orjson
 from mrsearch.config.data import FolderData
 from mrsearch.data.corpus import read_corpus
 from mrsearch.data.golds import gold_answers
+from mrsearch.visible import is_blank
 
 OWN_PASSAGES = ("supporting_ids", "answer_passage_ids", "retrieved_ids")
 """Fields of a support row that name passages which belong to the question, most important first."""
@@ -87,6 +88,8 @@ def _question(row: Any, where: str) -> dict[str, Any]:
         ) from error
     if not (isinstance(identifier, str) and isinstance(question, str)):
         raise ValueError(f"{where}: id and question must be text")
+    if is_blank(question):
+        raise ValueError(f"{where}: nothing can be seen of the question {question!r:.80}: drop the row")
     return {"id": identifier, "question": question, "golden_answers": gold_answers(golds, where)}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from mrsearch.visible import is_blank
 
 
 def gold_answers(value: Any, where: str) -> list[str]:
@@ -15,9 +18,14 @@ def gold_answers(value: Any, where: str) -> list[str]:
         raise ValueError(f"{where}: golden_answers ({value!r:.80}) must be a list of texts")
     if not value:
         raise ValueError(f"{where}: golden_answers is empty: drop the question or give at least one answer")
-    for answer in value:
-        if isinstance(answer, bool) or not isinstance(answer, str | int | float) or answer != answer:
-            raise ValueError(f"{where}: golden_answers holds {answer!r:.80}, which is no text")
-        if not str(answer).strip():
-            raise ValueError(f"{where}: golden_answers holds an empty text: drop it")
-    return [str(answer) for answer in value]
+    return [_text(answer, where) for answer in value]
+
+
+def _text(answer: Any, where: str) -> str:
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        raise ValueError(f"{where}: golden_answers holds {answer!r:.80}, which is no text")
+    if isinstance(answer, float) and not math.isfinite(answer):
+        raise ValueError(f"{where}: golden_answers holds {answer!r}, which is no finite number")
+    if is_blank(str(answer)):
+        raise ValueError(f"{where}: golden_answers holds {answer!r:.80}, in which nothing can be seen: drop it")
+    return str(answer)

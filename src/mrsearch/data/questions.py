@@ -12,6 +12,7 @@ from mrsearch.data.hub import hub_passages, hub_questions
 from mrsearch.data.registry import TRAIN
 from mrsearch.files import atomic_file
 from mrsearch.unique_ids import refuse_repeated
+from mrsearch.visible import is_blank
 
 
 def write_questions(study: Study, dataset: str, out: Path, downloads: Path = Path()) -> None:
@@ -66,7 +67,7 @@ def _source_rows(study: Study, dataset: str, downloads: Path) -> list[dict[str, 
 
 def _table_row(study: Study, dataset: str, number: int, raw: dict[str, Any]) -> dict[str, Any]:
     question, golds = study.protocol.question_text(raw["question"]), list(raw["golden_answers"])
-    if not raw["question"].strip() or not golds:
+    if is_blank(raw["question"]) or not golds:
         raise ValueError(f"{dataset}: the row with id {raw['id']!r} lacks a question or an answer")
     protocol = study.protocol
     system = [{"role": "system", "content": protocol.prompts.system}] if protocol.prompts.system is not None else []

@@ -141,7 +141,7 @@ def test_the_question_mark_is_the_protocols_choice(folder: Path, tmp_path: Path)
     ("rows", "message"),
     [
         ([{"id": "a", "question": "b", "golden_answers": ["c"]}] * 2, "'a' among them"),
-        ([{"id": "a", "question": " ", "golden_answers": ["c"]}], "id 'a' lacks a question or an answer"),
+        ([{"id": "a", "question": " ", "golden_answers": ["c"]}], "line 1: nothing can be seen of the question"),
         ([{"id": "a", "question": "b", "golden_answers": []}], r"line 1: golden_answers is empty"),
         ([{"id": "a", "question": "b", "golden_answers": "c"}], "line 1: golden_answers .* must be a list"),
         ([{"id": "a", "question": "b", "golden_answers": None}], "line 1: golden_answers .* must be a list"),
@@ -149,7 +149,10 @@ def test_the_question_mark_is_the_protocols_choice(folder: Path, tmp_path: Path)
         ([{"id": "a", "question": "b", "golden_answers": ["c", None]}], "line 1: golden_answers holds None"),
         ([{"id": "a", "question": "b", "golden_answers": [True]}], "line 1: golden_answers holds True"),
         ([{"id": "a", "question": "b", "golden_answers": [{"c": 1}]}], "line 1: golden_answers holds .* no text"),
-        ([{"id": "a", "question": "b", "golden_answers": ["c", " "]}], "line 1: golden_answers holds an empty text"),
+        (
+            [{"id": "a", "question": "b", "golden_answers": ["c", " "]}],
+            "line 1: golden_answers holds ' ', in which nothing",
+        ),
         ([], "holds no row"),
     ],
 )

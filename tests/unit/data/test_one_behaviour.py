@@ -84,10 +84,35 @@ def test_an_empty_file_is_refused_by_name(reader: str, case: str, path: Path) ->
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("broken", [b"{", b"[]", b"3", b'{"id": "c"}', b"\xff", b"\xef\xbb\xbf{}"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"{",
+        b"[]",
+        b"3",
+        b'{"id": "c"}',
+        b"\xff",
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"id": "c", "question": "q\\ud800", "golden_answers": ["a"], "contents": "t"}',
+        b'{"id": "c", "question": "q", "golden_answers": ["\\udfff"], "contents": "t"}',
+        b'{"id": "c", "question": "q", "golden_answers": [' + b"9" * 5000 + b'], "contents": "t"}',
+        b'{"id": "c", "question": "q", "golden_answers": [NaN], "contents": "t"}',
+    ],
+)
 def test_a_broken_line_is_refused_with_its_number(reader: str, broken: bytes, path: Path) -> None:
     path.write_bytes(lines("a") + b"\n" + broken + b"\n" + lines("b"))
     with pytest.raises(ValueError, match=r"nq\.jsonl, line 3"):
+        READERS[reader](path)
+
+
+@pytest.mark.parametrize("reader", ["questions", "questions of a folder"])
+@pytest.mark.parametrize("key", ["question", "golden_answers"])
+@pytest.mark.parametrize("text", ["", " \t", "\u200b\u2060", "\u00a0", "\u0000", "\ufeff"])
+def test_a_text_of_which_nothing_can_be_seen_is_refused(reader: str, key: str, text: str, path: Path) -> None:
+    row = {"id": "a", **ROW, key: [text] if key == "golden_answers" else text}
+    path.write_text(json.dumps(row))
+    with pytest.raises(ValueError, match=r"can be seen|no question text|no golden_answers"):
         READERS[reader](path)
 
 
