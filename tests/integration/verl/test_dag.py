@@ -16,8 +16,6 @@ from support.project import ROOT
 from mrsearch.agent.records import read_records
 
 PATIENCE = 600
-OVERRIDES = {"warm_start.steps": 150, "protocol.max_turns": 2, "protocol.max_turn_tokens": 16}
-"""What takes time and shows nothing more."""
 
 
 class Dag:
@@ -31,7 +29,7 @@ class Dag:
         paths = {"results": str(self.folder / "results"), "resources": str(self.folder / "resources")}
         paths["train_environment"] = str(ROOT / ".venv-train")
         command = [str(ROOT / ".venv/bin/snakemake"), "--profile", "profile/local", "--nolock", *self.targets()]
-        command += ["--config", "study=demo-verl", f"paths={json.dumps(paths)}", f"overrides={json.dumps(OVERRIDES)}"]
+        command += ["--config", "study=demo-verl", f"paths={json.dumps(paths)}"]
         self.log = self.folder / name
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERL_", "PYTEST", "RAY_"))}
         with self.log.open("w") as log:
