@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import orjson
 
 CUT = "length"
 """How servers name the end of a generation whose budget was spent."""
@@ -44,9 +45,11 @@ def read_recorded(path: Path, columns: Columns) -> list[Recorded]:
     rows = []
     for number, line in _lines(path):
         try:
-            raw = json.loads(line)
-        except ValueError as error:
+            raw = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(raw, dict):
+            raise ValueError(f"{path}, line {number}: holds a {type(raw).__name__}, not an object with columns")
         missing = [name for name in (columns.prompt, columns.response, columns.question) if name not in raw]
         if missing:
             raise ValueError(
@@ -74,7 +77,7 @@ def read_recorded(path: Path, columns: Columns) -> list[Recorded]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     # Not splitlines: recorded texts hold other line separators.

@@ -55,7 +55,7 @@ def _hint(records: Sequence[Recorded], protocol: Protocol) -> str:
     """The words that follow invalid actions: what most of them begin with, up to a line's end."""
     following = [text for text in _following(records, protocol, ActionKind.invalid) if text.strip()]
     shared = _shared(following)
-    return shared[: shared.rfind("\n") + 1]
+    return _first_line(shared) if shared in following else shared[: shared.rfind("\n") + 1]
 
 
 def _reflection(records: Sequence[Recorded], protocol: Protocol, repeated: str) -> str:
@@ -65,7 +65,7 @@ def _reflection(records: Sequence[Recorded], protocol: Protocol, repeated: str) 
         words = text[markup.end(text, 0) :]
         ended = markup.first(words)
         if words.strip():
-            messages.append(words[:ended])
+            messages.append(_first_line(words) if ended is None else words[:ended])
     shared = _shared(messages).strip()
     return shared.removesuffix(repeated).strip() if protocol.reflection.repeats == "instructions" else shared
 
@@ -81,6 +81,14 @@ def _following(records: Sequence[Recorded], protocol: Protocol, action: ActionKi
                 following.append(remainder)
             break
     return following
+
+
+def _first_line(text: str) -> str:
+    """The text to the end of its first line that is not blank: nothing tells where words end that no other record
+    has, and what came after them may be anything."""
+    start = len(text) - len(text.lstrip())
+    end = text.find("\n", start)
+    return text if end < 0 else text[: end + 1]
 
 
 def _shared(texts: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ REASONS = {
     "tags.think": "no prompt is recorded",
     "tags": "no record here holds this tag",
     "passage_format": "no record here holds a passage",
+    "observation_format": "no record here holds an observation",
     "title_quotes": "no title here stands in quotes",
     "strip_passages": "no record here holds a passage",
     "no_hits": "every search here found something",
@@ -47,6 +48,8 @@ REASONS = {
     "append_question_mark": "no question here lacks its question mark, or no prompt is recorded",
 }
 """Why other keys, or groups of keys, may not be shown."""
+NOTHING_TELLS = "nothing in these records tells its values apart"
+"""Where no such reason is known."""
 WITHOUT_TOKENIZER = "; without --tokenizer words and bytes alone bound it"
 
 
@@ -94,6 +97,6 @@ def _noticed(pairs: Sequence[Read], replay: Replay, key: str, value: Any) -> boo
 def _reason(key: str, replay: Replay) -> str:
     names_of_key = key.split(".")
     names = (".".join(names_of_key[:size]) for size in range(len(names_of_key), 0, -1))
-    reason = next(REASONS[name] for name in names if name in REASONS)
+    reason = next((REASONS[name] for name in names if name in REASONS), NOTHING_TELLS)
     measured = key.endswith("_tokens") or key in ("context_overflow", "observation_limit")
     return reason + (WITHOUT_TOKENIZER if measured and replay.count is None else "")
