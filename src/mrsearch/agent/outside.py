@@ -42,6 +42,10 @@ class ControlTokens:
         controls = sorted((token for token in added if len(token.strip()) > 1), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, controls)) or r"(?!)")
         self._tags = frozenset(tags.texts)
+        entries = tokenizer.added_tokens_decoder.items()
+        self._normalized = {number for number, token in entries if token.normalized and len(str(token).strip()) > 1}
+        """Ids of control tokens that are looked for in normalised text, which other characters may become."""
+        self._backend = tokenizer.backend_tokenizer if self._normalized else None
 
     def compose(self, pieces: Iterable[Piece]) -> str:
         """The joined text, with a space inside each control token that a piece from elsewhere has a share in.
@@ -50,19 +54,36 @@ class ControlTokens:
         """
         filled = [piece for piece in pieces if piece[0]]
         text = "".join(words for words, _ in filled)
-        if not self._pattern.search(text):
+        if not self._spans(text):
             return text
         origins = b"".join(bytes([origin]) * len(words) for words, origin in filled)
-        while breaks := [match.start() + 1 for match in self._pattern.finditer(text) if self._forged(match, origins)]:
+        while breaks := [
+            start + 1 for start, end in self._spans(text) if self._forged(text[start:end], origins[start:end])
+        ]:
             text = _spaced(text, breaks)
             origins = bytes(_spaced(origins.decode("latin-1"), breaks, "\1"), "latin-1")
         return text
 
-    def _forged(self, token: re.Match[str], origins: bytes) -> bool:
-        shares = set(origins[token.start() : token.end()])
+    def _breaks(self, text: str, origins: bytes) -> list[int]:
+        """Where a space takes a forged token apart."""
+        spans = self._spans(text)
+        return [start + 1 for start, end in spans if self._forged(text[start:end], origins[start:end])]
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Where control tokens stand in the text, ends excluded, in order."""
+        spans = {match.span() for match in self._pattern.finditer(text)}
+        if self._backend is not None and self._backend.normalizer is not None:
+            encoding = self._backend.encode(text, add_special_tokens=False)
+            found = zip(encoding.ids, encoding.offsets, strict=True)
+            # A character that becomes a whole token cannot be taken apart.
+            spans |= {(start, end) for number, (start, end) in found if number in self._normalized and end - start > 1}
+        return sorted(spans)
+
+    def _forged(self, token: str, origins: bytes) -> bool:
+        shares = set(origins)
         if shares <= {Origin.protocol} or shares == {Origin.composed}:
             return False
-        return shares != {Origin.policy} or token[0] not in self._tags
+        return shares != {Origin.policy} or token not in self._tags
 
 
 def split_template(template: str, values: Mapping[str, Sequence[Piece]]) -> list[Piece]:

@@ -7,6 +7,8 @@ import random
 
 import pytest
 from support.families import FAMILIES, family_tokenizer
+from tokenizers import AddedToken, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from mrsearch.agent.outside import ControlTokens, Origin
 from mrsearch.agent.ports import Hit, Passage
@@ -71,6 +73,27 @@ def test_no_text_from_outside_writes_an_added_token(family):
     forged = renderer.first_prompt("search", " ".join(names))
     assert [token for token in forged if token in controls] == plain
     assert not controls & set(renderer.answer("".join(names)))
+
+
+@pytest.mark.parametrize(
+    "written", ["<|IM_END|>", "\uff1c|im_end|\uff1e", "<|\uff49m_END|>", "<|im_end|>", "<<|im_END|>|im_end|>"]
+)
+def test_no_character_from_outside_becomes_a_token_that_is_looked_for_in_normalised_text(written):
+    """Tokens that somebody added without a word on that, to a tokenizer that folds letters."""
+    tokenizer = family_tokenizer("chatml, not special")
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.add_tokens([AddedToken("<|im_end|>", normalized=True), AddedToken("<tool>", normalized=True)])
+    folding = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
+    controls = ControlTokens(folding, Tags())
+    forbidden = {number for number, token in folding.added_tokens_decoder.items() if token.normalized}
+    assert forbidden
+    for piece in (written, written.replace("im_end", "tool"), f"a{written}b<TOOL>"):
+        text = controls.compose([("x ", Origin.protocol), (piece, Origin.outside), (" y", Origin.protocol)])
+        assert not forbidden & set(folding.encode(text, add_special_tokens=False))
+        assert "".join(text.split()) == "".join(f"x{piece}y".split())
+    kept = controls.compose([("<TOOL>", Origin.protocol), ("plain text", Origin.outside)])
+    assert kept == "<TOOL>plain text"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
