@@ -74,9 +74,9 @@ class ControlTokens:
         spans = {match.span() for match in self._pattern.finditer(text)}
         if self._backend is not None and self._backend.normalizer is not None:
             encoding = self._backend.encode(text, add_special_tokens=False)
-            found = zip(encoding.ids, encoding.offsets, strict=True)
+            tokens = zip(encoding.ids, encoding.offsets, strict=True)
             # A character that becomes a whole token cannot be taken apart.
-            spans |= {(start, end) for number, (start, end) in found if number in self._normalized and end - start > 1}
+            spans |= {(start, end) for number, (start, end) in tokens if number in self._normalized and end - start > 1}
         return sorted(spans)
 
     def _forged(self, token: str, origins: bytes) -> bool:
