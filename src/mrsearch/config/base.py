@@ -59,7 +59,9 @@ class Model(BaseModel):
     def _no_truth_values_for_numbers(cls, raw: Any) -> Any:
         for name, value in raw.items() if isinstance(raw, dict) else ():
             field = cls.model_fields.get(name)
-            if isinstance(value, bool) and field and not _holds(field.annotation, bool, Any):
+            values = value if isinstance(value, list | tuple) else [value]
+            truth = any(isinstance(member, bool) for member in values)
+            if truth and field and not _holds(field.annotation, bool, Any):
                 hint = f": {WRITE_TEXT}" if _holds(field.annotation, str) else ""
                 raise PydanticCustomError(TRUTH_VALUE, "is no truth value{hint}", {"key": name, "hint": hint})
         return raw

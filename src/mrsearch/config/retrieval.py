@@ -109,7 +109,7 @@ class Service(Model):
     """in_process: every job opens the index itself (small indexes); http: one server that the DAG starts and stops."""
     host: str = "127.0.0.1"
     """Address the server binds. A server that the pipeline starts asks for a bearer token wherever it is bound."""
-    port: NonNegativeInt = Field(0, le=65535)
+    port: int = Field(0, ge=0, le=65535)
     """0 takes a free port."""
     lease_seconds: PositiveFloat = 600.0
     """The server ends by itself after this long without a request and without its lease being renewed."""

@@ -15,7 +15,7 @@ from mrsearch.config.protocol import Decoding, Protocol
 from mrsearch.config.report import SUMMARY_COLUMNS, Report
 from mrsearch.config.retrieval import Retrieval
 from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
-from mrsearch.config.training import PolicyTraining
+from mrsearch.config.training import COMPARING, PolicyTraining
 
 GPU_INDEXES = ("torch", "flat")
 """Indexes of dense retrievers that can lie on GPUs; flat by FAISS's build for them."""
@@ -304,6 +304,16 @@ class Study(Model):
             if method.train and self.data.kind == "folder":
                 raise ValueError(
                     f"methods.{name}.train: data.kind: folder has no training questions; evaluate with policy: base"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_can_be_compared(self) -> Study:
+        for name, method in self.methods.items():
+            if method.train and method.train.algorithm in COMPARING and self.training.group_size < 2:
+                raise ValueError(
+                    f"training.group_size ({self.training.group_size}): methods.{name} trains by "
+                    f"{method.train.algorithm}, which compares the meta-episodes of a question: set 2 or more"
                 )
         return self
 

@@ -19,6 +19,8 @@ from mrsearch.config.base import (
 from mrsearch.config.verl import VerlTraining
 
 Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_plus_plus", "raft", "ppo"]
+COMPARING = ("mr_search", "grpo", "rloo", "mt_grpo")
+"""The algorithms that compare a meta-episode with the others of its group, and learn nothing from one alone."""
 
 
 class PolicyTraining(Model):

@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ValidationError
 
 from mrsearch.config import ConfigError, Run, load_run, load_study
 from mrsearch.config.load import read_yaml
@@ -52,6 +53,47 @@ def test_rates_are_finite_and_positive(rate: Any) -> None:
     for key in ("learning_rate", "clip_range", "max_grad_norm", "temperature"):
         with pytest.raises(ValidationError):
             PolicyTraining.model_validate({key: rate})
+
+
+def models_below(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """The model and every model that one of its fields may hold."""
+    seen, waiting = set[type[BaseModel]](), [model]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, type) and issubclass(current, BaseModel) and current not in seen:
+            seen.add(current)
+            waiting += [field.annotation for field in current.model_fields.values()]
+        else:
+            waiting += get_args(current)
+    return seen
+
+
+@pytest.mark.parametrize("model", [Run, Study, Site])
+def test_no_number_has_two_bounds_on_one_side_of_which_the_last_would_count(model: type[BaseModel]) -> None:
+    twice = [
+        f"{below.__name__}.{name}"
+        for below in models_below(model)
+        for name, field in below.model_fields.items()
+        for sides in [[type(bound) for bound in field.metadata if isinstance(bound, Ge | Gt | Le | Lt)]]
+        if len(sides) != len(set(sides))
+    ]
+    assert twice == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("retrieval.service.port", 70_000, "65535"),
+        ("retrieval.service.port", 65_536, "65535"),
+        ("seeds", [True], "no truth value"),
+        ("seeds", [3, False], "no truth value"),
+        ("training.betas", [True, 0.9], "no truth value"),
+        ("training.group_size", 1, "set 2 or more"),
+    ],
+)
+def test_values_that_would_be_taken_for_others_are_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_study(Run(study="demo", overrides={key: value}))
 
 
 @pytest.mark.parametrize("confidence", [5, 95, 1, 1.0, 0, -0.5, math.inf, math.nan])
