@@ -71,7 +71,7 @@ def inputs(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for layer in model.model.layers:  # else an untrained model repeats its last token
             layer.mlp.down_proj.weight *= 8
-        model.get_output_embeddings().weight[policy.tokenizer.convert_tokens_to_ids(names)] *= 8.0
+        model.get_output_embeddings().weight[policy.tokenizer.convert_tokens_to_ids(names)] *= 1.5
     model.save_pretrained(folder / "model")
     leaks = {"repetition_penalty": 5.0, "top_k": 1, "temperature": 0.1, "top_p": 0.1, "min_p": 0.5}
     (folder / "model" / "generation_config.json").write_text(json.dumps({**leaks, "do_sample": True}))
