@@ -66,7 +66,7 @@ def inodes(folder: Path) -> dict[str, int]:
     found = {}
     for place, _, names in os.walk(folder):  # which minds no folder that goes away meanwhile
         for name in names:
-            if name.endswith(".jsonl.gz") and not place.endswith(".chunks"):
+            if name.endswith(".jsonl.gz") and not place.endswith(".kept"):
                 with contextlib.suppress(FileNotFoundError):
                     found[name] = Path(place, name).stat().st_ino
     return found

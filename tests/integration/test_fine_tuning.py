@@ -98,14 +98,14 @@ def test_own_meta_episodes_are_kept_only_where_right(shared, sft, own):
         text = tokenizer.decode(demonstration.token_ids)
         (question,) = [question for question in golds if question in text]
         assert tokenizer.decode(generated).split("<answer>")[1].split("</answer>")[0].strip() in golds[question]
-    assert not list((own / "runs").glob("*.chunks")), "chunks go when their demonstrations are written"
+    assert not list((own / "runs").glob("*.kept")), "they go when their demonstrations are written"
 
 
 def test_a_killed_sampling_and_a_killed_training_end_with_the_same_bytes(shared, sft, own, tmp_path):
     chunks = tmp_path / "runs"
     process = start(shared, tmp_path, "own", sft / "model", TUNED)
-    kill_when(process, lambda: len(list(chunks.glob("*.chunks/00000[12].jsonl.gz"))) > 0, tmp_path)
-    kept = sorted(chunks.glob("*.chunks/*.jsonl.gz"))
+    kill_when(process, lambda: len(list(chunks.glob("*.kept/00000[12].jsonl.gz"))) > 0, tmp_path)
+    kept = sorted(chunks.glob("*.kept/*.jsonl.gz"))
     if not (chunks / "demonstrations.parquet").exists():
         assert 2 <= len(kept) <= 6
     finished = kept[0].stat().st_mtime_ns if kept else None

@@ -19,14 +19,19 @@ async def run_batch(jobs: Sequence[Job[T]], policy: Policy, concurrency: int) ->
     Jobs run in chunks of `concurrency`: a chunk ends before the next begins, so that what runs together does not depend
     on timing. The first exception cancels the rest of its chunk, starts no other, and propagates.
     """
-    if concurrency < 1:
-        raise ValueError(f"concurrency ({concurrency}) must be at least 1")
-    if len({request_id for request_id, _ in jobs}) != len(jobs):
-        raise ValueError("two jobs have the same request id: their random numbers would coincide")
+    check_jobs(jobs, concurrency)
     results: list[T] = []
     for first in range(0, len(jobs), concurrency):
         results += await _chunk(jobs[first : first + concurrency], policy)
     return results
+
+
+def check_jobs(jobs: Sequence[Job[T]], concurrency: int) -> None:
+    """ValueError where nothing would run, or where two jobs would draw the same random numbers."""
+    if concurrency < 1:
+        raise ValueError(f"concurrency ({concurrency}) must be at least 1")
+    if len({request_id for request_id, _ in jobs}) != len(jobs):
+        raise ValueError("two jobs have the same request id: their random numbers would coincide")
 
 
 class NoPolicy:

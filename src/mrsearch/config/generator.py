@@ -42,6 +42,11 @@ class Generator(Model):
     max_deadline_rate: float = Field(0.01, ge=0.0, le=1.0)
     """Share of questions that may run out of time; above it the evaluation aborts."""
 
+    @property
+    def whole_batches(self) -> bool:
+        """Whether what it generates depends on what runs together, so that equal batches are kept for equal bytes."""
+        return self.kind == "torch"
+
     @model_validator(mode="after")
     def _fits(self) -> Generator:
         if self.kind == "torch" and (self.tensor_parallel != 1 or self.command or self.server_arguments):

@@ -64,7 +64,8 @@ class Evaluation(Model):
     decoding: dict[Name, Decoding] = {"greedy": Decoding()}
     """Named ways of sampling; every method is evaluated under each."""
     concurrency: PositiveInt = 400
-    """Meta-episodes that run at the same time."""
+    """Meta-episodes that run at the same time. With generator.kind torch so many end before the next begin; a server is
+    asked for the next as soon as one has ended."""
     generator: Generator = Generator()
     """Who generates tokens."""
 

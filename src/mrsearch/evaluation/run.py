@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrsearch.agent.agent import Agent, Request
-from mrsearch.agent.chunks import answer_in_chunks, drop_chunks
+from mrsearch.agent.answers import answers, drop_answers
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.records import MetaEpisode, Question, write_sealed_records
@@ -27,6 +27,7 @@ from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.scores import score_record
 from mrsearch.evaluation.suitability import doubts
 from mrsearch.files import locked, publish_link, read_json, write_json
+from mrsearch.progress import Meter
 from mrsearch.runlog import content_hash, write_run
 from mrsearch.seal import is_sealed
 
@@ -55,10 +56,11 @@ def evaluate(
     """Write `out/<benchmark>.<decoding>.jsonl.gz`, a record per question with its scores, and `out/run.json`.
 
     `policy` is a Hugging Face folder, `questions` holds <benchmark>.parquet, `corpus` and `indexes` are the
-    retriever's, `endpoint` tells where a served one is. What was finished before an interruption, in chunks of
-    `evaluation.concurrency` questions, is taken from `cache`, which is removed at the end. A second evaluation with the
-    same cache waits for the first one. Records depend on the seed alone; times stand only in run.json, which describes
-    the run as a training's does, with what each part took and with warnings about a model that does not fit.
+    retriever's, `endpoint` tells where a served one is. What was finished before an interruption is taken from
+    `cache`, which is removed at the end: with a server every question, else chunks of `evaluation.concurrency`. A
+    second evaluation with the same cache waits for the first one. Records depend on the seed alone; times stand only
+    in run.json, which describes the run as a training's does, with what each part took and with warnings about a
+    model that does not fit.
 
     Raises ValueError when more searches fail or more questions run out of time than the study allows, or when questions
     and records do not match.
@@ -169,16 +171,16 @@ class _Runner:
     async def _run(self, benchmark: str, decoding: str, questions: Sequence[Question], path: Path) -> None:
         """Answer the questions and write their records, and beside them what the answers cost."""
         started = time.monotonic()
-        chunks = path.with_name(f"{benchmark}.{decoding}.chunks")
+        folder = path.with_name(f"{benchmark}.{decoding}.kept")
         settings = self.study.evaluation.decoding[decoding]
-        records = await self._answer(benchmark, settings, decoding, questions, chunks)
+        records = await self._answer(benchmark, settings, decoding, questions, folder)
         for record in records:
             keys = {"decoding": decoding, "benchmark": benchmark}
             record.tags = {**record.tags, **self.tags, **keys, "scores": score_record(record)}
         try:
             counts = check(self.study, records, questions, f"{benchmark}, {decoding}")
         finally:
-            drop_chunks(chunks)
+            drop_answers(folder)
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(cost_file(path), {"questions": len(records), "seconds": seconds, **counts})
@@ -186,13 +188,32 @@ class _Runner:
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
 
     async def _answer(
-        self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question], chunks: Path
+        self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question], folder: Path
     ) -> list[MetaEpisode]:
-        jobs = []
-        for question in questions:
-            request = Request(f"{benchmark}/{name}/{question.id}", self.seed, decoding.temperature, decoding.top_p)
-            jobs.append((request.id, functools.partial(run_procedure, question, self.agent, request)))
-        return await answer_in_chunks(jobs, self.policy, self.study.evaluation.concurrency, chunks)
+        settings = self.study.evaluation
+        with Meter(f"{self.tags['method']}: {benchmark}, {name}", len(questions)) as meter:
+            scored = _Scored(meter)
+            jobs = []
+            for question in questions:
+                request = Request(f"{benchmark}/{name}/{question.id}", self.seed, decoding.temperature, decoding.top_p)
+                jobs.append((request.id, functools.partial(scored.run, question, self.agent, request)))
+            whole_batches = settings.generator.whole_batches
+            records = answers(jobs, self.policy, settings.concurrency, folder, meter, whole_batches=whole_batches)
+            return list(await records)
+
+
+class _Scored:
+    """Runs meta-episodes and tells a meter how many of those that ran here ended right."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter, self.right, self.count = meter, 0.0, 0
+
+    async def run(self, question: Question, agent: Agent, request: Request) -> MetaEpisode:
+        record = await run_procedure(question, agent, request)
+        self.right += (score_record(record)["em"] or [0.0])[-1]
+        self.count += 1
+        self.meter.note = f"EM {self.right / self.count:.1%}"
+        return record
 
 
 def _inputs(study: Study, method: str, policy: Path, questions: Path, corpus: Path, indexes: Path) -> dict[str, Path]:

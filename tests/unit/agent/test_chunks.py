@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from support.made_up import made_record
 
+from mrsearch.agent.answers import answers
 from mrsearch.agent.batch import NoPolicy
-from mrsearch.agent.chunks import answer_in_chunks
 from mrsearch.agent.records import MetaEpisode, read_records, write_records, write_sealed_records
 from mrsearch.config import Study
+from mrsearch.progress import Meter
 from mrsearch.seal import is_sealed
 
 
@@ -29,7 +30,8 @@ def answered(study: Study, kept: Path, count: int = 6) -> tuple[list[MetaEpisode
         return made_record(study, ("tiny", "mr_search", 0, "greedy", "two_hop"), number)
 
     jobs = [(f"q{number}", partial(answer, number)) for number in range(count)]
-    return asyncio.run(answer_in_chunks(jobs, NoPolicy(), 2, kept)), sorted(made)
+    meter = Meter("questions", count)
+    return list(asyncio.run(answers(jobs, NoPolicy(), 2, kept, meter, whole_batches=True))), sorted(made)
 
 
 def _of_another_wave(path: Path) -> None:

@@ -7,18 +7,18 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mrsearch.agent.agent import Agent, Request
+from mrsearch.agent.answers import answers, drop_answers
 from mrsearch.agent.batch import Job, NoPolicy
-from mrsearch.agent.chunks import drop_chunks, make_chunks
 from mrsearch.agent.meta_episode import training_sequences
-from mrsearch.agent.ports import Generation, Sampling, SearchEngine
+from mrsearch.agent.ports import Generation, Policy, Sampling, SearchEngine
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
-from mrsearch.agent.records import MetaEpisode, Question, read_records
+from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.scoring import rewards
 from mrsearch.agent.spec import AgentSpec
@@ -27,6 +27,7 @@ from mrsearch.config import Study, digest, stages
 from mrsearch.files import read_json, write_json
 from mrsearch.policy.serving import open_policy
 from mrsearch.policy.tokenizer import load_tokenizer
+from mrsearch.progress import Meter
 from mrsearch.runlog import hash_path
 from mrsearch.seal import is_sealed, seal_file
 from mrsearch.training.run import TrainingRun
@@ -44,7 +45,7 @@ class Demonstrations:
     """None for procedures that do not search."""
 
     def make(self) -> Path:
-        """The parquet file of the demonstrations, made from whole chunks of meta-episodes that were kept in the folder.
+        """The parquet file of the demonstrations, made from meta-episodes that were kept in the folder.
 
         ValueError where none ended right, or where more searches failed or more questions ran out of time than the
         study allows.
@@ -54,13 +55,13 @@ class Demonstrations:
         made_from = self._made_from()
         if (read_json(counts) or {}).get("made_from") == made_from and is_sealed(demonstrations):
             return demonstrations
-        folder = self.run.folder / f"demonstrations-{made_from}.chunks"
-        for outdated in self.run.folder.glob("demonstrations-*.chunks"):
+        folder = self.run.folder / f"demonstrations-{made_from}.kept"
+        for outdated in self.run.folder.glob("demonstrations-*.kept"):
             if outdated != folder:
-                drop_chunks(outdated)
-        chunks = asyncio.run(self._chunks(folder))
-        tally, right = self._judged(chunks, folder)
-        count = write_demonstrations(demonstrations, _sequences(chunks, self.run.study))
+                drop_answers(outdated)
+        records = asyncio.run(self._records(folder))
+        tally, right = self._judged(records, folder)
+        count = write_demonstrations(demonstrations, _sequences(records, self.run.study))
         seal_file(demonstrations, demonstrations, count)
         log.info(
             "%s: %d of %d meta-episodes ended right: %d demonstrations", self.run.method, right, tally.records, count
@@ -68,19 +69,19 @@ class Demonstrations:
         seconds = time.monotonic() - began
         record = {"made_from": made_from, "right": right, "demonstrations": count, **asdict(tally), "seconds": seconds}
         write_json(counts, record)
-        drop_chunks(folder)
+        drop_answers(folder)
         return demonstrations
 
-    async def _chunks(self, folder: Path) -> list[Path]:
+    async def _records(self, folder: Path) -> Iterable[MetaEpisode]:
         questions, study = chosen_questions(self.run.study, self.run.seed, self.run.inputs.questions), self.run.study
-        together, spec = study.evaluation.concurrency * self._copies, AgentSpec.of(study, self.run.method)
+        spec = AgentSpec.of(study, self.run.method)
         if self.run.settings.demonstrations == "gold_answers":
             renderer = Renderer(load_tokenizer(self.run.inputs.start), study.protocol)
             answering = [
                 Agent(GoldAnswerPolicy(question, renderer), self.engine, spec, renderer) for question in questions
             ]
             gold_jobs = [self._job(agent, question, 0) for agent, question in zip(answering, questions, strict=True)]
-            return await make_chunks(gold_jobs, NoPolicy(), together, folder)
+            return await self._answers(gold_jobs, NoPolicy(), folder, whole_batches=True)
         longest, server_log = study.protocol.longest_sequence, self.run.folder / "generator.log"
         with open_policy(
             study.evaluation.generator,
@@ -95,27 +96,35 @@ class Demonstrations:
             samples = range(study.sft.samples)
             jobs = [self._job(agent, question, sample) for question in questions for sample in samples]
             try:
-                return await make_chunks(jobs, policy, together, folder)
+                whole_batches = study.evaluation.generator.whole_batches
+                return await self._answers(jobs, policy, folder, whole_batches=whole_batches)
             finally:
                 await policy.aclose()
+
+    async def _answers(
+        self, jobs: Sequence[Job[MetaEpisode]], policy: Policy, folder: Path, *, whole_batches: bool
+    ) -> Iterable[MetaEpisode]:
+        together = self.run.study.evaluation.concurrency * self._copies
+        with Meter(f"{self.run.method}: demonstrations", len(jobs)) as meter:
+            return await answers(jobs, policy, together, folder, meter, whole_batches=whole_batches)
 
     def _job(self, agent: Agent, question: Question, sample: int) -> Job[MetaEpisode]:
         settings = self.run.study.sft
         request = Request(f"{question.id}/{sample:03d}", self.run.seed, settings.temperature, settings.top_p)
         return request.id, functools.partial(run_procedure, question, agent, request)
 
-    def _judged(self, chunks: Sequence[Path], folder: Path) -> tuple[Tally, int]:
-        """What all chunks hold, and how many meta-episodes ended right; chunks that cannot be used are forgotten."""
+    def _judged(self, records: Iterable[MetaEpisode], folder: Path) -> tuple[Tally, int]:
+        """What all records hold, and how many meta-episodes ended right; records that cannot be used are forgotten."""
         tally, right = Tally(), 0
         try:
-            for record in _records(chunks):
+            for record in records:
                 tally.add(MetaEpisodeCounts.of(record))
                 right += ended_right(record, self.run.study)
             tally.check(self.run.study, f"demonstrations of {self.run.method}")
             if not right:
                 raise ValueError(self._nothing_right(tally.records))
         except BaseException:
-            drop_chunks(folder)
+            drop_answers(folder)
             raise
         return tally, right
 
@@ -174,13 +183,8 @@ def ended_right(record: MetaEpisode, study: Study) -> bool:
     return rewards(record, study.protocol.scoring)[-1:] == [1.0]
 
 
-def _records(chunks: Sequence[Path]) -> Iterator[MetaEpisode]:
-    for chunk in chunks:
-        yield from read_records(chunk)
-
-
-def _sequences(chunks: Sequence[Path], study: Study) -> Iterator[Demonstration]:
-    for record in _records(chunks):
+def _sequences(records: Iterable[MetaEpisode], study: Study) -> Iterator[Demonstration]:
+    for record in records:
         if ended_right(record, study):
             for sequence in training_sequences(record, study.protocol):
                 yield Demonstration(sequence.token_ids, sequence.loss_mask)
