@@ -44,7 +44,7 @@ rule models:
 
 rule evaluations:
     input:
-        record_files(),
+        evaluated_files(LAYOUT.evaluation_files),
 
 
 onstart:

@@ -141,10 +141,10 @@ def overlap_files():
     return [LAYOUT.overlap] if STUDY.data.kind == "hub" and TRAINED else []
 
 
-def record_files(wildcards=None):
-    """What all evaluations write."""
+def evaluated_files(files):
+    """What all evaluations write; `files` says which of one evaluation's files are meant."""
     jobs = [(model, method, seed) for model in STUDY.models for method in STUDY.methods for seed in STUDY.seeds]
-    return [file for job in jobs for file in LAYOUT.record_files(*job)]
+    return [file for job in jobs for file in files(*job)]
 
 
 def policy_folder(wildcards):

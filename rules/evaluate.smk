@@ -9,7 +9,7 @@ rule evaluate:
         indexes=INDEXES,
         retriever=RETRIEVER,
     output:
-        LAYOUT.record_files("{model}", "{method}", "{seed}"),
+        LAYOUT.evaluation_files("{model}", "{method}", "{seed}"),
     log:
         LAYOUT.log(LAYOUT.evaluation_job("{model}", "{method}", "{seed}")),
     benchmark:

@@ -3,7 +3,7 @@
 
 rule metrics:
     input:
-        record_files,
+        evaluated_files(LAYOUT.score_files),
     output:
         scores=LAYOUT.scores,
         metrics=LAYOUT.metrics,
@@ -104,7 +104,7 @@ rule compute:
     input:
         LAYOUT.metrics,
         trained_files(LAYOUT.training_record),
-        record_files(),
+        evaluated_files(LAYOUT.evaluation_files),
     output:
         shown_tables([contents.COMPUTE]),
     log:
@@ -128,7 +128,7 @@ rule compute:
 # A training keeps some of its groups beside its outputs.
 rule viewer:
     input:
-        record_files(),
+        evaluated_files(LAYOUT.record_files),
         trained_files(LAYOUT.training_record),
     output:
         directory(LAYOUT.viewer),

@@ -14,9 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn, write_records
+from mrsearch.agent.records import (
+    ActionKind,
+    Episode,
+    MetaEpisode,
+    Question,
+    StopReason,
+    Turn,
+    read_records,
+    write_records,
+)
 from mrsearch.config import Study
-from mrsearch.config.layout import TRAIN_LOG, all_record_files, seed_folder
+from mrsearch.config.layout import TRAIN_LOG, all_record_files, all_score_files, seed_folder
 
 ABILITY = {"direct": 0.1, "search_r1": 0.45, "search_r1_long": 0.6, "mr_search": 0.5}
 
@@ -58,13 +67,24 @@ def small_study() -> Study:
 
 @pytest.fixture(scope="session")
 def make_records() -> Callable[..., Path]:
-    """A function (study, folder, questions=12) that writes every record file of a study and returns the folder."""
+    """A function (study, folder, questions=12) that writes every file of records and of scores of a
+    study and returns the folder."""
     return write_made_records
 
 
 def write_made_records(study: Study, folder: Path, questions: int = 12) -> Path:
     for place, path in all_record_files(study, folder).items():
         write_records(path, [made_record(study, place, number) for number in range(questions)])
+    return score_again(study, folder)
+
+
+def score_again(study: Study, folder: Path) -> Path:
+    """Scores of the records that are in the folder now, as evaluations write them; returns the folder."""
+    from mrsearch.evaluation.score_files import write_scores
+
+    records = all_record_files(study, folder)
+    for place, path in all_score_files(study, folder).items():
+        write_scores(study, place, read_records(records[place]), path)
     return folder
 
 

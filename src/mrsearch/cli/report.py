@@ -17,10 +17,10 @@ app = typer.Typer(no_args_is_help=True, help="Metrics, tables, figures and the v
 def metrics(
     study: options.Study,
     records: Annotated[Path, typer.Option(help="Folder of the study's evaluations.")],
-    scores: Annotated[Path, typer.Option(help="Scores per question and episode to write, as parquet.")],
+    scores: Annotated[Path, typer.Option(help="Scores of all questions to write, as parquet.")],
     out: options.Out,
 ) -> None:
-    """Score every recorded meta-episode and aggregate the scores."""
+    """Aggregate the scores that evaluations wrote."""
     from mrsearch.config import read_study
     from mrsearch.evaluation.metrics import write_metrics
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mrsearch.config.load import digest
@@ -19,7 +19,7 @@ MODELS = "models"
 Seed = int | str
 """A seed, or Snakemake's wildcard for it."""
 RecordKey = tuple[str, str, int, str, str]
-"""Model, method, seed, decoding and benchmark of a file of records."""
+"""Model, method, seed, decoding and benchmark of a file of records, and of the file of its scores."""
 
 
 def seed_folder(parent: Path, model: str, method: str, seed: Seed) -> Path:
@@ -42,11 +42,25 @@ def cost_file(records: Path) -> Path:
     return records.with_name(f"{records.name.removesuffix('.jsonl.gz')}.cost.json")
 
 
+def score_file(folder: Path, benchmark: str, decoding: str) -> Path:
+    """Every question's scores, beside the meta-episodes of the same benchmark and decoding."""
+    return folder / f"{benchmark}.{decoding}.scores.parquet"
+
+
 def all_record_files(study: Study, evaluations: Path) -> dict[RecordKey, Path]:
     """Every file of records of the study, in its folder of evaluations."""
+    return _all_files(study, evaluations, record_file)
+
+
+def all_score_files(study: Study, evaluations: Path) -> dict[RecordKey, Path]:
+    """Every file of scores of the study, in its folder of evaluations."""
+    return _all_files(study, evaluations, score_file)
+
+
+def _all_files(study: Study, evaluations: Path, file: Callable[[Path, str, str], Path]) -> dict[RecordKey, Path]:
     keys = itertools.product(study.models, study.methods, study.seeds, study.evaluation.decoding, study.benchmarks)
     return {
-        (model, method, seed, decoding, benchmark): record_file(
+        (model, method, seed, decoding, benchmark): file(
             seed_folder(evaluations, model, method, seed), benchmark, decoding
         )
         for model, method, seed, decoding, benchmark in keys
@@ -155,7 +169,7 @@ class StudyFolder:
         return self.records(model, method, seed).relative_to(self.root).as_posix()
 
     def records(self, model: str, method: str, seed: Seed) -> Path:
-        """Folder of what one evaluation writes: meta-episodes and run.json."""
+        """Folder of what one evaluation writes: meta-episodes, scores and run.json."""
         return seed_folder(self.evaluations, model, method, seed)
 
     def evaluation_record(self, model: str, method: str, seed: Seed) -> Path:
@@ -242,10 +256,23 @@ class Layout(StudyFolder):
         return self.resources / MODELS
 
     def record_files(self, model: str, method: str, seed: Seed) -> list[Path]:
-        """What one evaluation writes: a file per benchmark and decoding, then run.json."""
-        folder, study = self.records(model, method, seed), self._study
-        pairs = itertools.product(study.benchmarks, study.evaluation.decoding)
-        return [*(record_file(folder, *pair) for pair in pairs), self.evaluation_record(model, method, seed)]
+        """The meta-episodes of one evaluation, a file per benchmark and decoding."""
+        return self._evaluation_files(record_file, model, method, seed)
+
+    def score_files(self, model: str, method: str, seed: Seed) -> list[Path]:
+        """The scores of one evaluation, a file per benchmark and decoding."""
+        return self._evaluation_files(score_file, model, method, seed)
+
+    def evaluation_files(self, model: str, method: str, seed: Seed) -> list[Path]:
+        """What one evaluation writes: meta-episodes, scores, then run.json."""
+        place = (model, method, seed)
+        return [*self.record_files(*place), *self.score_files(*place), self.evaluation_record(*place)]
+
+    def _evaluation_files(
+        self, file: Callable[[Path, str, str], Path], model: str, method: str, seed: Seed
+    ) -> list[Path]:
+        pairs = itertools.product(self._study.benchmarks, self._study.evaluation.decoding)
+        return [file(self.records(model, method, seed), *pair) for pair in pairs]
 
     def policy(self, model: str, method: str, seed: int) -> Path:
         """Hugging Face folder of the weights that run `method`."""

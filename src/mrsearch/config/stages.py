@@ -60,8 +60,10 @@ def train(study: Study, model: str, method: str) -> str:
 
 
 def evaluate(study: Study, method: str) -> str:
-    """For the evaluation of one method."""
-    return digest(_behaviour(study, method, "train"), _evaluation(study), _protocol(study, method), _search(study))
+    """For the evaluation of one method, and the scores that it writes."""
+    rules = [name for name, benchmark in study.benchmarks.items() if benchmark.yes_no_rule]
+    behaviour = _behaviour(study, method, "train")
+    return digest(behaviour, _evaluation(study), _protocol(study, method), _search(study), *([rules] if rules else []))
 
 
 def report(study: Study) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from mrsearch.evaluation.comparisons import (
     references,
     trained,
 )
+from mrsearch.evaluation.statistics import Estimates
 from mrsearch.evaluation.uncertainty import Array
 
 RATES = ("em", "f1", "sub_em", "corrected", "corrupted", "unanswered", "kept", "stop_", "hit@")
@@ -62,54 +64,76 @@ class Cell:
     """Seeds in the study's order, questions in the order of their ids."""
 
 
-def aggregate(study: Study, cells: list[Cell]) -> Iterator[dict[str, Any]]:
-    """Rows of `metrics.parquet`: each seed, then all seeds; each benchmark, then their unweighted mean."""
-    by_key = {(cell.model, cell.decoding, cell.method, cell.benchmark): cell for cell in cells}
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """What is left of a cell: a few numbers of each measure, and the scores that comparisons need."""
+
+    names: list[tuple[str, str]]
+    estimates: dict[str, Estimates]
+    """By label: each seed, and all of them."""
+    compared: dict[str, Array]
+    """Values [S, Q, K] of the metrics of COMPARED, by label."""
+
+
+def aggregate(study: Study, cells: Iterable[Cell]) -> Iterator[dict[str, Any]]:
+    """Rows of `metrics.parquet`: each seed, then all seeds; each benchmark, then their unweighted mean.
+
+    `cells` are every method on every benchmark, those of one model and decoding together, in the study's order of
+    models, then of decodings; one is needed no more when the next one comes.
+    """
     seeds: list[tuple[str, slice]] = [(str(seed), slice(index, index + 1)) for index, seed in enumerate(study.seeds)]
-    for model in study.models:
-        for decoding in study.evaluation.decoding:
-            cells_of = {
-                method: [by_key[model, decoding, method, benchmark] for benchmark in study.benchmarks]
-                for method in study.methods
-            }
-            for label, of_seeds in [*seeds, ("all", slice(None))]:
-                for method in study.methods:
-                    keys = {"model": model, "method": method, "seed": label, "decoding": decoding}
-                    count = {"seeds": len(study.seeds[of_seeds])}
-                    for row in _estimates(study, method, cells_of[method], of_seeds):
-                        yield {**keys, "reference": "", **row, **count}
-                    for row in _comparisons(study, method, cells_of, of_seeds, label == "all"):
-                        yield {**keys, "episode": HEADLINE, **row, **count}
+    labels = [*seeds, ("all", slice(None))]
+    for (model, decoding), group in itertools.groupby(cells, key=lambda cell: (cell.model, cell.decoding)):
+        summary_of = {(cell.method, cell.benchmark): _summary(study, cell, labels) for cell in group}
+        of_method = {
+            method: {benchmark: summary_of[method, benchmark] for benchmark in study.benchmarks}
+            for method in study.methods
+        }
+        for label, of_seeds in labels:
+            for method in study.methods:
+                keys = {"model": model, "method": method, "seed": label, "decoding": decoding}
+                count = {"seeds": len(study.seeds[of_seeds])}
+                for row in _estimates(study, of_method[method], label):
+                    yield {**keys, "reference": "", **row, **count}
+                for row in _comparisons(study, method, of_method, label):
+                    yield {**keys, "episode": HEADLINE, **row, **count}
 
 
-def _estimates(study: Study, method: str, cells: list[Cell], of_seeds: slice) -> Iterator[dict[str, Any]]:
-    """Every measure on every benchmark and on average."""
-    rates_K = np.array([metric.startswith(RATES) for metric, _ in cells[0].names])
-    by_benchmark = {}
-    for cell in cells:
+def _summary(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _Summary:
+    rates_K = np.array([metric.startswith(RATES) for metric, _ in cell.names])
+    headline = [cell.names.index((metric, HEADLINE)) for metric in COMPARED]
+    estimates, compared = {}, {}
+    for label, of_seeds in labels:
         values_SQK = cell.values_SQK[of_seeds]
-        values_SQK = values_SQK if trained(study, method) else mean_over_seeds(values_SQK)
-        by_benchmark[cell.benchmark] = statistics.estimate(values_SQK, rates_K, study.report.confidence)
+        compared[label] = values_SQK[..., headline]
+        values_SQK = values_SQK if trained(study, cell.method) else mean_over_seeds(values_SQK)
+        estimates[label] = statistics.estimate(values_SQK, rates_K, study.report.confidence)
+    return _Summary(cell.names, estimates, compared)
+
+
+def _estimates(study: Study, summary_of: dict[str, _Summary], label: str) -> Iterator[dict[str, Any]]:
+    """Every measure on every benchmark and on average."""
+    by_benchmark = {benchmark: summary.estimates[label] for benchmark, summary in summary_of.items()}
     by_benchmark["average"] = statistics.average([by_benchmark[name] for name in averaged(study)])
+    names = next(iter(summary_of.values())).names
     for benchmark, estimates in by_benchmark.items():
         ends = statistics.interval(estimates, study.report.confidence)
         columns = (array.tolist() for array in (estimates.values_K, *ends, estimates.questions_K))
-        for (metric, episode), value, low, high, n in zip(cells[0].names, *columns, strict=True):
+        for (metric, episode), value, low, high, n in zip(names, *columns, strict=True):
             numbers = {"value": value, "low": low, "high": high, "n": n}
             yield {"benchmark": benchmark, "episode": episode, "metric": metric, **numbers}
 
 
 def _comparisons(
-    study: Study, method: str, cells_of: dict[str, list[Cell]], of_seeds: slice, tests: bool
+    study: Study, method: str, of_method: dict[str, dict[str, _Summary]], label: str
 ) -> Iterator[dict[str, Any]]:
     """What the method answers against each of its references, p-values where all seeds stand together."""
-    scores = _compared(cells_of[method], of_seeds)
+    scores = _compared(of_method[method], label)
     for reference in references(study, method):
-        reference_scores = _compared(cells_of[reference], of_seeds)
-        for row in compare(study, scores, reference_scores, basis(study, method, reference), tests):
+        reference_scores = _compared(of_method[reference], label)
+        for row in compare(study, scores, reference_scores, basis(study, method, reference), label == "all"):
             yield {**row, "reference": reference}
 
 
-def _compared(cells: list[Cell], of_seeds: slice) -> Scores:
-    measures = [cells[0].names.index((metric, HEADLINE)) for metric in COMPARED]
-    return {cell.benchmark: cell.values_SQK[of_seeds][..., measures] for cell in cells}
+def _compared(summary_of: dict[str, _Summary], label: str) -> Scores:
+    return {benchmark: summary.compared[label] for benchmark, summary in summary_of.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import shutil
@@ -21,15 +22,16 @@ from mrsearch.agent.records import MetaEpisode, Question, write_sealed_records
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, digest
-from mrsearch.config.layout import RUN_FILE, cost_file, questions_file, record_file
+from mrsearch.config.layout import RUN_FILE, cost_file, questions_file, record_file, score_file
 from mrsearch.config.protocol import Decoding
 from mrsearch.evaluation.limits import check
+from mrsearch.evaluation.score_files import write_scores
 from mrsearch.evaluation.scores import score_record
 from mrsearch.evaluation.suitability import doubts
 from mrsearch.files import locked, publish_link, read_json, write_json
 from mrsearch.progress import Meter
 from mrsearch.runlog import content_hash, write_run
-from mrsearch.seal import is_sealed
+from mrsearch.seal import is_sealed, seal_file
 
 if TYPE_CHECKING:
     from mrsearch.policy.http_policy import HttpPolicy
@@ -53,7 +55,8 @@ def evaluate(
     out: Path,
     cache: Path,
 ) -> None:
-    """Write `out/<benchmark>.<decoding>.jsonl.gz`, a record per question with its scores, and `out/run.json`.
+    """Write, for every benchmark and decoding, the records of its questions and a file of their scores, and
+    `out/run.json`.
 
     `policy` is a Hugging Face folder, `questions` holds <benchmark>.parquet, `corpus` and `indexes` are the
     retriever's, `endpoint` tells where a served one is. What was finished before an interruption is taken from
@@ -98,7 +101,7 @@ def _evaluate(
     warnings = doubts(study, model, inputs["policy"], _texts(questions_of))
     for warning in warnings:
         log.warning("%s", warning)
-    todo = {(b, d): path for (b, d), path in files.items() if not _is_made(path, len(questions_of[b]))}
+    todo = {(b, d): path for (b, d), path in files.items() if not _is_made(path.parent, b, d, len(questions_of[b]))}
     log.info("%s: %d of %d record files to make", method, len(todo), len(files))
     if todo:
         _forget_others(cache, key)
@@ -132,7 +135,8 @@ def _evaluate(
 def _finished(out: Path, study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path]) -> bool:
     """Whether `out` holds this very evaluation, whole."""
     run = read_json(out / RUN_FILE)
-    files = [record_file(out, b, d) for b in study.benchmarks for d in study.evaluation.decoding]
+    pairs = itertools.product(study.benchmarks, study.evaluation.decoding)
+    files = [file(out, *pair) for pair in pairs for file in (record_file, score_file)]
     if not isinstance(run, dict) or not all(file.is_file() for file in files):
         return False
     contents = {name: item["sha256"] for name, item in run["inputs"].items()}
@@ -184,6 +188,9 @@ class _Runner:
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(cost_file(path), {"questions": len(records), "seconds": seconds, **counts})
+        scores = score_file(path.parent, benchmark, decoding)
+        key = (self.tags["model"], self.tags["method"], self.seed, decoding, benchmark)
+        seal_file(scores, scores, write_scores(self.study, key, records, scores))
         write_sealed_records(path, records)
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
 
@@ -226,13 +233,14 @@ def _inputs(study: Study, method: str, policy: Path, questions: Path, corpus: Pa
 
 
 def _inputs_key(study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path]) -> str:
-    """Digest of everything that decides the records, so that no file of another run is taken for this one's."""
+    """Digest of everything that decides records and scores, so that no file of another run is taken for this one's."""
     described = [
         digest(study.protocol, study.retrieval, study.methods[method], model, method, seed),
         digest(study.name),
     ]
     described += [digest(name, decoding) for name, decoding in study.evaluation.decoding.items()]
     described += [digest(study.models[model]), str(study.evaluation.concurrency), digest(study.evaluation.generator)]
+    described += [digest({name: benchmark.yes_no_rule for name, benchmark in study.benchmarks.items()})]
     described += [f"{name} {content_hash(path)}" for name, path in inputs.items()]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 
@@ -241,9 +249,11 @@ def _texts(questions_of: Mapping[str, Sequence[Question]]) -> dict[str, list[str
     return {benchmark: [question.question for question in questions] for benchmark, questions in questions_of.items()}
 
 
-def _is_made(path: Path, count: int) -> bool:
-    """Whether a file of records, and what it cost, were made before, whole."""
-    return is_sealed(path, count) and isinstance(read_json(cost_file(path)), dict)
+def _is_made(folder: Path, benchmark: str, decoding: str, count: int) -> bool:
+    """Whether records, their scores and what they cost were made before, whole."""
+    records = record_file(folder, benchmark, decoding)
+    whole = is_sealed(records, count) and is_sealed(score_file(folder, benchmark, decoding), count)
+    return whole and isinstance(read_json(cost_file(records)), dict)
 
 
 def _forget_others(cache: Path, key: str) -> None:
@@ -253,7 +263,8 @@ def _forget_others(cache: Path, key: str) -> None:
 
 
 def _publish(files: Mapping[tuple[str, str], Path], out: Path) -> None:
-    """Every record file in `out`."""
+    """Every file of records, and of scores, in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    for path in files.values():
-        publish_link(path, out / path.name)
+    for (benchmark, decoding), path in files.items():
+        for source in (path, score_file(path.parent, benchmark, decoding)):
+            publish_link(source, out / source.name)

@@ -15,7 +15,7 @@ from typing import Any
 
 from mrsearch.cluster.stopping import STOPPED
 from mrsearch.config import Run, Study, write_study
-from mrsearch.config.layout import Layout, record_file
+from mrsearch.config.layout import Layout, score_file
 from mrsearch.files import last_lines, read_json
 from mrsearch.planning.needs import HUB_DIMENSIONS, WIKI_PASSAGES
 from mrsearch.rehearsal.study import rehearsed_method
@@ -175,7 +175,7 @@ class Rehearsal:
         return self._evaluate(self.trained, self.layout.records(self.model, self.method, self.seed), "trained")
 
     def report(self) -> str:
-        """Scores, metrics and tables from the records."""
+        """Metrics and tables from the scores."""
         if self.study.methods[self.method].train is None:
             records = self.layout.records(self.model, self.method, self.seed)
             records.parent.mkdir(parents=True, exist_ok=True)
@@ -290,15 +290,17 @@ class Rehearsal:
 
 def _generated(study: Study, out: Path) -> tuple[int, float, int]:
     """Tokens that the policy generated in an evaluation, the seconds it took to answer, and the questions."""
-    from mrsearch.agent.records import read_records
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
     run = read_json(out / RUN_FILE)
     assert run is not None, out
     seconds = sum(run["timing"]["parts"].values())
     generated = count = 0
     for benchmark in study.benchmarks:
-        for record in read_records(record_file(out, benchmark, study.report.decoding)):
-            generated, count = generated + sum(record.loss_mask), count + 1
+        scores = pq.read_table(score_file(out, benchmark, study.report.decoding), columns=["generated_tokens"])
+        tokens = pc.sum(pc.list_flatten(scores["generated_tokens"])).as_py() or 0
+        generated, count = generated + int(tokens), count + scores.num_rows
     if not generated:
         raise LinkFailed(f"{out}: no token was generated")
     return generated, max(seconds, 1e-9), count

@@ -8,7 +8,7 @@ from pathlib import Path
 from support.project import ROOT
 
 from mrsearch.config import Run, Study
-from mrsearch.config.layout import Layout, StudyFolder, all_record_files
+from mrsearch.config.layout import Layout, StudyFolder, all_record_files, all_score_files
 
 SPELLED = re.compile(
     r"""/\s*f?"(eval|models|benchmarks|tables|figures|viewer|runs|cache|logs|service|seed\{"""
@@ -34,10 +34,12 @@ def test_a_study_s_folder_and_the_layout_of_its_run_agree(small_study: Study):
     layout = Layout(Run.model_validate({"study": "small", "paths": {"results": "out"}}), small_study)
     folder = StudyFolder(Path("out/small"))
     place = ("tiny", "mr_search", 1)
-    files = layout.record_files(*place)
+    files = layout.evaluation_files(*place)
     assert files[-1] == folder.evaluation_record(*place) == Path("out/small/eval/tiny/mr_search/seed1/run.json")
-    every = all_record_files(small_study, folder.evaluations)
-    assert files[:-1] == [every[*place, d, b] for b in small_study.benchmarks for d in small_study.evaluation.decoding]
+    pairs = [(d, b) for b in small_study.benchmarks for d in small_study.evaluation.decoding]
+    kinds = [kind(small_study, folder.evaluations) for kind in (all_record_files, all_score_files)]
+    assert files[:-1] == [every[*place, *pair] for every in kinds for pair in pairs]
+    assert files[:-1] == layout.record_files(*place) + layout.score_files(*place)
     assert layout.policy(*place) == folder.model(*place) == Path("out/small/models/tiny/mr_search/seed1/model")
     assert layout.policy("tiny", "direct", 1) == layout.base("tiny") == Path("out/small/models/tiny/base")
     assert folder.training_job(*place) == "models/tiny/mr_search/seed1"

@@ -47,6 +47,7 @@ def digests(study: Study) -> dict[str, str]:
         ("data.train_questions", 50, {"train questions", "base"}),
         ("data.seed", 8, {"train questions", "questions", "corpus", "base"}),
         ("benchmarks.two_hop.label", "Two", {"report"}),
+        ("benchmarks.two_hop.yes_no_rule", True, {"evaluate", "report"}),
         ("seeds", [1, 2], {"report"}),
         ("title", "Another", {"report"}),
     ],

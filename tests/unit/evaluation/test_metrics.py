@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.made_up import score_again
 
 from mrsearch.agent import scoring
 from mrsearch.agent.ports import Hit, Passage
@@ -25,9 +29,11 @@ from mrsearch.agent.records import (
     write_records,
 )
 from mrsearch.config import Study
+from mrsearch.config.layout import all_record_files, all_score_files
 from mrsearch.evaluation.choices import by_count, last_valid, vote
 from mrsearch.evaluation.comparisons import Basis, basis
 from mrsearch.evaluation.metrics import write_metrics
+from mrsearch.evaluation.score_files import write_scores
 from mrsearch.evaluation.scores import TRANSITIONS, score_record, score_row, transitions
 from mrsearch.evaluation.significance import sign_flip_test
 
@@ -275,47 +281,116 @@ def test_the_order_of_records_does_not_matter(small_study: Study, made: Path, tm
     run(small_study, made, tmp_path / "a")
     for path in made.rglob("*.jsonl.gz"):
         write_records(path, reversed(list(read_records(path))))
+    score_again(small_study, made)
     run(small_study, made, tmp_path / "b")
     assert (tmp_path / "a" / "metrics.parquet").read_bytes() == (tmp_path / "b" / "metrics.parquet").read_bytes()
 
 
-def first_file(made: Path) -> Path:
-    return made / "tiny" / "mr_search" / "seed1" / "two.greedy.jsonl.gz"
+KEY = ("tiny", "mr_search", 1, "greedy", "two")
+
+
+def first_file(study: Study, made: Path) -> Path:
+    return all_record_files(study, made)[KEY]
+
+
+def scores_file(study: Study, made: Path) -> Path:
+    return all_score_files(study, made)[KEY]
 
 
 def test_a_missing_file_is_an_error(small_study: Study, made: Path, tmp_path: Path):
-    first_file(made).unlink()
-    with pytest.raises(ValueError, match=r"1 of 48 record files are missing.*mr_search/seed1/two.greedy"):
+    """Also where the records are there: those of an evaluation from before scores were written beside them."""
+    scores_file(small_study, made).unlink()
+    with pytest.raises(ValueError, match=r"1 of 48 files of scores are missing.*mr_search/seed1/two.greedy.*again"):
         run(small_study, made, tmp_path)
-    assert not (tmp_path / "metrics.parquet").exists()
+    assert not list(tmp_path.glob("*.parquet*"))
+
+
+def test_records_are_not_read(small_study: Study, made: Path, tmp_path: Path):
+    run(small_study, made, tmp_path / "a")
+    for path in all_record_files(small_study, made).values():
+        path.unlink()
+    run(small_study, made, tmp_path / "b")
+    for name in ("scores.parquet", "metrics.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_every_column_has_one_type_whatever_the_rows_hold(small_study: Study, made: Path, tmp_path: Path):
+    """A method of one episode has no transition; its empty lists are lists of numbers too."""
+    schemas = {str(pq.read_schema(path).remove_metadata()) for path in all_score_files(small_study, made).values()}
+    assert len(schemas) == 1
+    run(small_study, made, tmp_path)
+    rows = pa.concat_tables([pq.read_table(path) for path in all_score_files(small_study, made).values()])
+    everything = pq.read_table(tmp_path / "scores.parquet")
+    order = [(name, "ascending") for name in ("model", "method", "seed", "decoding", "benchmark", "question_id")]
+    assert everything.schema.equals(rows.schema.remove_metadata())
+    assert everything.sort_by(order).equals(rows.replace_schema_metadata(None).sort_by(order))
 
 
 def test_a_missing_question_is_an_error(small_study: Study, made: Path, tmp_path: Path):
-    write_records(first_file(made), list(read_records(first_file(made)))[1:])
-    with pytest.raises(ValueError, match="mr_search, seed 1 has 11 questions, direct, seed 0 has 12"):
+    records = list(read_records(first_file(small_study, made)))
+    write_scores(small_study, KEY, records[1:], scores_file(small_study, made))
+    with pytest.raises(ValueError, match=r"mr_search, seed 1 has 11 questions, direct, seed 0 has 12.*'two-0'"):
+        run(small_study, made, tmp_path)
+    assert not list(tmp_path.glob("*.parquet*"))
+
+
+def test_a_question_that_is_answered_twice_is_an_error(small_study: Study, made: Path, tmp_path: Path):
+    key = ("tiny", "direct", 0, "greedy", "two")
+    records = list(read_records(all_record_files(small_study, made)[key]))
+    write_scores(small_study, key, [*records[1:], records[1]], all_score_files(small_study, made)[key])
+    with pytest.raises(ValueError, match="direct, seed 0 answers a question twice"):
         run(small_study, made, tmp_path)
 
 
-def test_a_misplaced_record_is_an_error(small_study: Study, made: Path, tmp_path: Path):
-    records = list(read_records(first_file(made)))
+def test_a_misplaced_record_is_an_error(small_study: Study, made: Path):
+    records = list(read_records(first_file(small_study, made)))
     records[3].tags["seed"] = 0
-    write_records(first_file(made), records)
     with pytest.raises(ValueError, match="a record is tagged"):
+        write_scores(small_study, KEY, records, scores_file(small_study, made))
+
+
+def test_misplaced_scores_are_an_error(small_study: Study, made: Path, tmp_path: Path):
+    seeds = (
+        scores_file(small_study, made).parent.with_name(f"seed{seed}") / "two.greedy.scores.parquet" for seed in (0, 1)
+    )
+    shutil.copyfile(*seeds)
+    with pytest.raises(ValueError, match=r"two.greedy.scores.parquet: seed is 0, but the study asks for 1"):
         run(small_study, made, tmp_path)
 
 
-def test_records_without_scores_are_an_error(small_study: Study, made: Path, tmp_path: Path):
-    records = list(read_records(first_file(made)))
+def test_scores_by_other_settings_are_an_error(small_study: Study, made: Path, tmp_path: Path):
+    raw = small_study.model_dump()
+    raw["benchmarks"]["two"]["yes_no_rule"] = True
+    with pytest.raises(ValueError, match="yes_no_rule is False, but the study asks for True: evaluate again"):
+        run(Study.model_validate(raw), made, tmp_path)
+
+
+def test_records_without_scores_are_an_error(small_study: Study, made: Path):
+    records = list(read_records(first_file(small_study, made)))
     del records[0].tags["scores"]
-    write_records(first_file(made), records)
     with pytest.raises(ValueError, match="carries no complete scores"):
+        write_scores(small_study, KEY, records, scores_file(small_study, made))
+
+
+def test_no_record_is_an_error(small_study: Study, made: Path):
+    with pytest.raises(ValueError, match="there is no record to score"):
+        write_scores(small_study, KEY, [], scores_file(small_study, made))
+
+
+@pytest.mark.parametrize("size", [0, 500])
+def test_a_damaged_file_is_an_error(small_study: Study, made: Path, tmp_path: Path, size: int):
+    os.truncate(scores_file(small_study, made), size)
+    with pytest.raises(ValueError, match=r"two.greedy.scores.parquet: is no whole file of scores"):
         run(small_study, made, tmp_path)
 
 
-def test_an_empty_file_is_an_error(small_study: Study, made: Path, tmp_path: Path):
-    first_file(made).write_bytes(gzip.compress(b""))
-    with pytest.raises(ValueError, match="holds no record"):
-        run(small_study, made, tmp_path)
+def test_a_file_of_another_version_is_an_error(small_study: Study, made: Path, tmp_path: Path):
+    path = scores_file(small_study, made)
+    table = pq.read_table(path)
+    for metadata, message in ((None, "is no file of scores"), ({"mrsearch": '{"version": 99}'}, "is of version 99")):
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        with pytest.raises(ValueError, match=message):
+            run(small_study, made, tmp_path)
 
 
 def test_one_seed_is_enough(small_study: Study, make_records: Callable[..., Path], tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.made_up import score_again
 
 from mrsearch.agent.records import StopReason, read_records, write_records
 from mrsearch.config import Study
@@ -35,6 +36,7 @@ def rows(study: Study, make_records: Callable[..., Path], tmp_path: Path) -> Met
     folder = make_records(study, tmp_path / "eval", 20)
     for path in (folder / "tiny" / "agreeing").rglob("*.jsonl.gz"):
         write_records(path, [cut(record) for record in read_records(path)])
+    score_again(study, folder)
     write_metrics(study, folder, tmp_path / "scores.parquet", tmp_path / "metrics.parquet")
     return Metrics(study, tmp_path / "metrics.parquet")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from support.made_up import score_again
+
 from mrsearch.agent.records import StopReason, read_records, write_records
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
@@ -29,6 +31,7 @@ def test_rare_stops_are_shown_where_they_happened(
     records = list(read_records(path))
     records[0].stop = StopReason.deadline
     write_records(path, records)
+    score_again(small_study, folder)
     after = rows()
     assert cost_table(after).header[-1] == "Out of time (%)"
     row = next(row for row in cost_rows(after) if (row["decoding"], row["method"]) == ("greedy", "mr_search"))
