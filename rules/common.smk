@@ -12,7 +12,8 @@ from mrsearch.cluster.resources import JobResources
 from mrsearch.cluster.commands import run_to_the_end
 from mrsearch.config import ConfigError, check_folders, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
-from mrsearch.data import registry
+from mrsearch.data import folder, registry
+from mrsearch.data.questions import sources
 from mrsearch.reporting import contents
 from mrsearch.preflight.checks import preflight
 from mrsearch.retrieval.service.files import ServiceFiles
@@ -88,19 +89,33 @@ def registered_folders(*rows):
     return [LAYOUT.downloads / row.folder for row in rows]
 
 
-def question_downloads(wildcards):
-    """What a table of published questions is made from; a training set without overlap needs the benchmarks too."""
-    if STUDY.data.kind != "hub":
+def question_inputs(wildcards):
+    """What a table of questions is made from; a training set without overlap needs the benchmarks too."""
+    if STUDY.data.kind == "world":
         return []
     wanted = [wildcards.dataset]
     if wildcards.dataset == "train" and STUDY.data.drop_overlap:
         wanted += STUDY.benchmarks
-    return registered_folders(*[registry.questions_row(STUDY, dataset) for dataset in wanted])
+    if STUDY.data.kind == "hub":
+        return registered_folders(*[registry.questions_row(STUDY, dataset) for dataset in wanted])
+    names = [
+        STUDY.benchmarks[dataset].source or dataset if dataset in STUDY.benchmarks else dataset for dataset in wanted
+    ]
+    return present(folder.question_files(STUDY.data, names).values())
 
 
-def corpus_download(wildcards=None):
-    """The published corpus."""
-    return registered_folders(registry.row(STUDY.data.corpus, "corpus")) if STUDY.data.kind == "hub" else []
+def corpus_inputs(wildcards=None):
+    """The published corpus, or the files of a folder's."""
+    if STUDY.data.kind == "world":
+        return []
+    if STUDY.data.kind == "hub":
+        return registered_folders(registry.row(STUDY.data.corpus, "corpus"))
+    return present(folder.passage_files(STUDY.data, sources(STUDY)))
+
+
+def present(files):
+    """The files that are there; the others stop a run before it begins, with a better message than Snakemake's."""
+    return [file for file in files if file.is_file()]
 
 
 def index_download(wildcards):
@@ -132,13 +147,13 @@ def trained_files(place):
 
 
 def data_files():
-    """Questions and passages, and what published training questions share with the benchmarks."""
+    """Questions and passages, and what training questions share with the benchmarks."""
     return [*question_files(), LAYOUT.corpus, *overlap_files()]
 
 
 def overlap_files():
-    """What a published training set shares with the benchmarks; the other sources have no question in both."""
-    return [LAYOUT.overlap] if STUDY.data.kind == "hub" and TRAINED else []
+    """What a training set shares with the benchmarks; the synthetic world has no question in both."""
+    return [LAYOUT.overlap] if STUDY.data.kind != "world" and TRAINED else []
 
 
 def evaluated_files(files):

@@ -21,7 +21,7 @@ rule download_registered:
 
 rule questions:
     input:
-        question_downloads,
+        question_inputs,
     output:
         LAYOUT.questions("{dataset}"),
     log:
@@ -68,7 +68,7 @@ rule overlap:
 
 rule corpus:
     input:
-        corpus_download(),
+        corpus_inputs(),
     output:
         directory(LAYOUT.corpus),
     log:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mrsearch.config.base import Model, Name, PositiveInt, Seed, Share
+
+VALIDATION = "validation"
+"""The source by which a benchmark reads the training questions that `validation_share` holds out."""
 
 
 class WorldData(Model):
@@ -45,14 +48,29 @@ class FolderData(Model):
     """Passages, {"id", "contents"} a line, below `path`."""
     questions: str = "questions/{benchmark}.dev.jsonl"
     """Questions of a benchmark, below `path`; field benchmark (its `source`)."""
+    train: str | None = None
+    """Training questions, below `path`; null has none, and nothing can be trained. Example: questions/train.jsonl."""
+    validation_share: float | None = Field(None, gt=0.0, lt=1.0)
+    """Share of the training questions that is held out of every training, by sha1 of the id; a benchmark with
+    `source: validation` reads it. Example: 0.1."""
+    drop_overlap: bool = False
+    """Leave out training questions that a benchmark of the study asks as well."""
     support: str | None = None
-    """Optional jsonl of the questions' own passages; with `passages` it chooses which passages are kept."""
+    """Optional jsonl of the questions' own passages, {"benchmark", "id", ...} a line, with benchmark train for training
+    questions; with `passages` it chooses which passages are kept."""
     passages: PositiveInt | None = None
     """Keep only this many passages (the questions' own first, then distractors by seed); null keeps all."""
     questions_per_benchmark: PositiveInt | None = None
     """Keep only the first this many questions (by sha1 of the id); null keeps all."""
     seed: Seed = 0
     """Seed of the choice of distractors."""
+
+    @model_validator(mode="after")
+    def _training_is_there(self) -> FolderData:
+        for key in ("validation_share", "drop_overlap"):
+            if self.train is None and getattr(self, key):
+                raise ValueError(f"{key} ({getattr(self, key)}) is about training questions: name their file in train")
+        return self
 
 
 class HubData(Model):
@@ -68,11 +86,19 @@ class HubData(Model):
     """Registry row of a prebuilt index, for exact float32 retrievers of its encoder; null builds one."""
     questions_per_benchmark: PositiveInt | None = None
     """Keep only the first this many questions of each benchmark (by sha1 of the id); null keeps all."""
+    validation_share: float | None = Field(None, gt=0.0, lt=1.0)
+    """Share of the training questions that is held out of every training, by sha1 of the id; a benchmark with
+    `source: validation` reads it. Example: 0.1."""
     drop_overlap: bool = False
     """Leave out training questions that a benchmark of the study asks as well; the papers keep them."""
 
 
 Data = Annotated[WorldData | FolderData | HubData, Field(discriminator="kind")]
+
+
+def holds_out(data: Data, source: str) -> bool:
+    """Whether a benchmark that reads `source` asks the training questions that are held out for validation."""
+    return data.kind != "world" and data.validation_share is not None and source == VALIDATION
 
 
 class Benchmark(Model):

@@ -7,6 +7,7 @@ tell.
 
 from __future__ import annotations
 
+from mrsearch.config.data import FolderData, holds_out
 from mrsearch.config.load import digest
 from mrsearch.config.study import Study
 
@@ -14,24 +15,34 @@ OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
 """Keys of a method that change nothing while they are null."""
 MODEL_OPTIONS = ("tag_preference", "embedding_rows", "dtype")
 """Keys of a tiny model that change nothing while they are null."""
+TRAINING_DATA = ("train", "validation_share", "drop_overlap")
+"""Keys of a folder or of published data that decide what is trained on."""
+DATA_OPTIONS = {"world": (), "folder": TRAINING_DATA, "hub": ("validation_share",)}
+"""Keys of each kind of data that change nothing while they are null or false."""
 PROMPTS = {"ircot": ("ircot", "conclude"), "search_o1": ("read",)}
 """Prompts that one procedure alone reads."""
 
 
 def questions(study: Study, dataset: str) -> str:
     """For one file of questions, "train" or a benchmark."""
-    other_size = {"questions_per_benchmark"} if dataset == "train" else {"train_questions"}
     source = study.benchmarks[dataset].source if dataset in study.benchmarks else None
+    if dataset == "train":
+        unused = ["questions_per_benchmark"]
+    else:
+        unused = ["train_questions", *_training_data(study, source or dataset)]
     prompts, question_mark = _protocol(study)["prompts"], study.protocol.append_question_mark
-    return digest(study.data.model_dump(mode="json", exclude=other_size), source, prompts, question_mark)
+    return digest(_data(study, *unused), source, prompts, question_mark)
 
 
 def corpus(study: Study) -> str:
-    """For the passages. A folder's passages are chosen around the benchmarks' questions."""
+    """For the passages. A folder's passages are chosen around the study's questions where there is a limit."""
     data = study.data
-    if data.kind == "folder":
-        return digest(data, [benchmark.source or name for name, benchmark in study.benchmarks.items()])
-    return digest(data.model_dump(mode="json", exclude={"train_questions", "questions_per_benchmark"}))
+    if isinstance(data, FolderData):
+        unused = ["drop_overlap"] if data.passages else TRAINING_DATA
+        sources = [benchmark.source or name for name, benchmark in study.benchmarks.items()]
+        return digest(_data(study, *unused), sources)
+    unused = [key for key in type(data).model_fields if key not in ("kind", "corpus")] if data.kind == "hub" else []
+    return digest(_data(study, "train_questions", "questions_per_benchmark", *unused))
 
 
 def index(study: Study, retriever: str) -> str:
@@ -48,7 +59,7 @@ def retrieval(study: Study) -> str:
 def base_model(study: Study, model: str) -> str:
     """For an untrained model; a tokenizer fitted here also depends on the study's texts."""
     source = study.models[model]
-    return digest(_model(study, model), *((_protocol(study), study.data) if source.kind == "tiny" else ()))
+    return digest(_model(study, model), *((_protocol(study), _data(study)) if source.kind == "tiny" else ()))
 
 
 def train(study: Study, model: str, method: str) -> str:
@@ -71,6 +82,18 @@ def report(study: Study) -> str:
     labels = {name: (method.label, method.compare_with) for name, method in study.methods.items()}
     counted = study.protocol.scoring, *([study.protocol.answer] if study.protocol.answer != "last_valid" else [])
     return digest(study.title, labels, study.benchmarks, study.report, *counted, study.seeds)
+
+
+def _data(study: Study, *excluded: str) -> dict[str, object]:
+    """The data's keys but for the excluded ones; options that are not in use are left out."""
+    values: dict[str, object] = study.data.model_dump(mode="json", exclude=set(excluded))
+    idle = DATA_OPTIONS[study.data.kind]
+    return {key: value for key, value in values.items() if key not in idle or value not in (None, False)}
+
+
+def _training_data(study: Study, source: str) -> tuple[str, ...]:
+    """Keys of the training questions that a benchmark of `source` does not depend on."""
+    return () if study.data.kind == "world" else ("drop_overlap",) if holds_out(study.data, source) else TRAINING_DATA
 
 
 def _model(study: Study, model: str) -> dict[str, object]:

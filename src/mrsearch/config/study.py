@@ -302,9 +302,10 @@ class Study(Model):
                     f"methods.{name}.train.algorithm (ppo) needs a critic, which training.backend: local does not "
                     "have; use verl"
                 )
-            if method.train and self.data.kind == "folder":
+            if method.train and self.data.kind == "folder" and self.data.train is None:
                 raise ValueError(
-                    f"methods.{name}.train: data.kind: folder has no training questions; evaluate with policy: base"
+                    f"methods.{name}.train needs training questions: name their file below data.path in data.train, or "
+                    "evaluate with policy: base"
                 )
         return self
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,29 +13,24 @@ import orjson
 from mrsearch.config.study import Study
 from mrsearch.data.corpus import read_corpus
 from mrsearch.data.golds import gold_answers
-from mrsearch.data.overlap import plain
 from mrsearch.data.registry import TRAIN, HeldOut, RegistryEntry, questions_row, row
-
-log = logging.getLogger(__name__)
+from mrsearch.data.subsets import split_by_id
 
 
 def hub_questions(study: Study, dataset: str, downloads: Path) -> list[dict[str, Any]]:
-    """Rows {id, question, golden_answers} of a benchmark or of "train": the registered split, whole.
+    """Rows {id, question, golden_answers} of a benchmark or of "train": the registered split, whole, but for the
+    training questions that `data.validation_share` holds out.
 
-    `downloads` holds one folder per registered download. With `data.drop_overlap`, training questions that a benchmark
-    of the study asks as well are left out. ValueError where a file is missing or has another number of rows.
+    `downloads` holds one folder per registered download. ValueError where a file is missing or has another number of
+    rows.
     """
     assert study.data.kind == "hub", study.data.kind
-    rows = _read(questions_row(study, dataset), downloads)
-    if dataset != TRAIN or not study.data.drop_overlap:
+    entry, share = questions_row(study, dataset), study.data.validation_share
+    rows = _read(entry, downloads)
+    if share is None or entry.split != TRAIN:
         return rows
-    benchmark_questions = {
-        plain(row["question"]) for name in study.benchmarks for row in hub_questions(study, name, downloads)
-    }
-    remaining = [raw for raw in rows if plain(raw["question"]) not in benchmark_questions]
-    dropped = len(rows) - len(remaining)
-    log.info("train: %d of %d questions are asked by a benchmark too and are left out", dropped, len(rows))
-    return remaining
+    held_out, remaining = split_by_id(rows, share, entry.name)
+    return remaining if dataset == TRAIN else held_out
 
 
 def hub_passages(study: Study, downloads: Path) -> Iterator[tuple[str, str, str]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import string
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from mrsearch.config.layout import questions_file
 from mrsearch.config.study import Study
 from mrsearch.files import write_text
 
+log = logging.getLogger(__name__)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -31,6 +34,15 @@ def write_overlap(study: Study, questions: Path, out: Path) -> None:
         ids = [row["id"] for row in benchmark_rows if plain(row["question"]) in train_questions]
         report[benchmark] = {"questions": len(benchmark_rows), "shared": len(ids), "ids": ids}
     write_text(out, json.dumps(report, indent=2) + "\n")
+
+
+def without_shared(rows: Sequence[dict[str, Any]], benchmark_rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The training rows whose question no row of a benchmark asks."""
+    benchmark_questions = {plain(row["question"]) for row in benchmark_rows}
+    remaining = [row for row in rows if plain(row["question"]) not in benchmark_questions]
+    dropped = len(rows) - len(remaining)
+    log.info("train: %d of %d questions are asked by a benchmark too and are left out", dropped, len(rows))
+    return remaining
 
 
 def plain(question: str) -> str:

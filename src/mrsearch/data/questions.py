@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mrsearch.config.study import Study
-from mrsearch.data.folder import first_by_id, read_folder_passages, read_folder_questions
+from mrsearch.data.folder import read_folder_passages, read_folder_questions, read_folder_training
 from mrsearch.data.hub import hub_passages, hub_questions
+from mrsearch.data.overlap import without_shared
 from mrsearch.data.registry import TRAIN
+from mrsearch.data.subsets import first_by_id
 from mrsearch.files import atomic_file
 from mrsearch.unique_ids import refuse_repeated
 from mrsearch.visible import is_blank
@@ -20,12 +23,14 @@ def write_questions(study: Study, dataset: str, out: Path, downloads: Path = Pat
 
     The rows are verl's (`data_source`, `prompt`, `ability`, `reward_model`, `extra_info`) with `id`, `question` and
     `golden_answers` beside them; `downloads` is the folder of registered downloads. ValueError for an unknown data set,
-    an id given twice or a question without an answer.
+    an id given twice or a question without an answer, and where no question is left.
     """
     import pyarrow
     import pyarrow.parquet as parquet
 
     raw_rows = _source_rows(study, dataset, downloads)
+    if not raw_rows:
+        raise ValueError(f"{dataset}: every question is asked by a benchmark too: set data.drop_overlap to false")
     rows = [_table_row(study, dataset, number, raw) for number, raw in enumerate(raw_rows)]
     refuse_repeated(((n, row["id"]) for n, row in enumerate(rows, 1)), dataset, "question")
     with atomic_file(out) as draft:
@@ -53,16 +58,36 @@ def _source_rows(study: Study, dataset: str, downloads: Path) -> list[dict[str, 
     data = study.data
     if dataset != TRAIN and dataset not in study.benchmarks:
         raise ValueError(f'{dataset!r} is neither "train" nor a benchmark of the study: {", ".join(study.benchmarks)}')
-    source = TRAIN if dataset == TRAIN else study.benchmarks[dataset].source or dataset
+    if dataset == TRAIN:
+        return _training_rows(study, downloads)
+    source = study.benchmarks[dataset].source or dataset
     if data.kind == "world":
         from mrsearch.data.world import World
 
-        world = World(data)
-        return world.train_questions() if dataset == TRAIN else world.benchmark_questions(source)
+        return World(data).benchmark_questions(source)
     if data.kind == "folder":
         return read_folder_questions(data, source)
-    rows = hub_questions(study, dataset, downloads)
-    return rows if dataset == TRAIN else first_by_id(rows, data.questions_per_benchmark)
+    return first_by_id(hub_questions(study, dataset, downloads), data.questions_per_benchmark)
+
+
+def _training_rows(study: Study, downloads: Path) -> list[dict[str, Any]]:
+    """Training questions; with `data.drop_overlap` without those that a benchmark asks, and be it in its part that
+    `data.questions_per_benchmark` leaves out."""
+    data = study.data
+    if data.kind == "world":
+        from mrsearch.data.world import World
+
+        return World(data).train_questions()
+    if data.kind == "folder":
+        rows = read_folder_training(data)
+        unlimited = data.model_copy(update={"questions_per_benchmark": None})
+        benchmarks = (
+            [read_folder_questions(unlimited, source) for source in sources(study)] if data.drop_overlap else []
+        )
+    else:
+        rows = hub_questions(study, TRAIN, downloads)
+        benchmarks = [hub_questions(study, name, downloads) for name in study.benchmarks] if data.drop_overlap else []
+    return without_shared(rows, itertools.chain.from_iterable(benchmarks)) if data.drop_overlap else rows
 
 
 def _table_row(study: Study, dataset: str, number: int, raw: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mrsearch.config.base import Model, PositiveInt, Repository, Seed, check_commit
+from mrsearch.config.data import holds_out
 from mrsearch.config.load import read_yaml
 from mrsearch.config.study import Study
 
@@ -147,15 +148,17 @@ def row(name: str, kind: str | None = None) -> RegistryEntry:
 
 
 def questions_row(study: Study, dataset: str) -> RegistryEntry:
-    """The row of a benchmark's questions or of "train", for a study of published data.
+    """The row of a benchmark's questions or of "train", for a study of published data; a benchmark of held-out training
+    questions has the row of "train".
 
     ValueError where the study trains on a test split or tests on a training split.
     """
     assert study.data.kind == "hub", study.data.kind
-    if dataset == TRAIN:
-        entry, where = row(study.data.train, "questions"), "data.train"
+    source = None if dataset == TRAIN else study.benchmarks[dataset].source or dataset
+    if source is None or holds_out(study.data, source):
+        entry, where, dataset = row(study.data.train, "questions"), "data.train", TRAIN
     else:
-        entry, where = row(study.benchmarks[dataset].source or dataset, "questions"), f"benchmarks.{dataset}"
+        entry, where = row(source, "questions"), f"benchmarks.{dataset}"
     if (entry.split == TRAIN) != (dataset == TRAIN):
         raise ValueError(f"{where} ({entry.name}) is a {entry.split} split: it would mix training and testing")
     return entry

@@ -23,7 +23,9 @@ def _data(study: Study) -> str:
         count = data.questions_per_benchmark
         questions = f"first {count} questions" if count else "all questions"
         passages = f"{data.passages} passages" if data.passages else "all passages"
-        return f"folder {Path(data.path).name}, {questions} of each {data.questions}, {passages}"
+        held_out = f" without {data.validation_share:.0%} held out" if data.validation_share else ""
+        training = f", training questions {data.train}{held_out}" if data.train else ""
+        return f"folder {Path(data.path).name}, {questions} of each {data.questions}, {passages}{training}"
     assert isinstance(data, HubData)
     corpus = registry.row(data.corpus, "corpus")
     return f"corpus {corpus.name} ({_source(corpus)}), questions {_splits(study)}"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrsearch.config import Study
-from mrsearch.config.data import FolderData
+from mrsearch.config.data import FolderData, holds_out
 from mrsearch.config.models import FolderModel
+from mrsearch.data.folder import question_files
 from mrsearch.retrieval.indexes import java
 
 
@@ -20,14 +21,14 @@ def data(study: Study) -> Iterator[str]:
     if not folder.is_dir():
         yield f"data.path ({study.data.path}) is no folder: relative paths start at the project's root"
         return
-    files = {"data.corpus": study.data.corpus}
-    if study.data.support is not None:
-        files["data.support"] = study.data.support
+    names = {"data.corpus": study.data.corpus, "data.support": study.data.support, "data.train": study.data.train}
+    files = {key: folder / name for key, name in names.items() if name is not None}
     for name, benchmark in study.benchmarks.items():
-        files[f"benchmarks.{name}"] = study.data.questions.format(benchmark=benchmark.source or name)
-    for key, name in files.items():
-        if not (folder / name).is_file():
-            yield f"{key}: {folder / name} is missing"
+        if not holds_out(study.data, source := benchmark.source or name):
+            files |= {f"benchmarks.{name}": file for file in question_files(study.data, [source]).values()}
+    for key, file in files.items():
+        if not file.is_file():
+            yield f"{key}: {file} is missing"
 
 
 def models(study: Study) -> Iterator[str]:

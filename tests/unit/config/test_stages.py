@@ -63,3 +63,44 @@ def test_prompts_reach_everything_that_shows_them(root: Path) -> None:
     after = digests(load_study(Run(overrides={"protocol.prompts.search": "q {question}"}), root))
     same = {stage for stage in before if before[stage] == after[stage]}
     assert same == {"corpus", "index", "report"}
+
+
+def data_digests(study: Study) -> dict[str, str]:
+    """Digests of what the data's keys decide."""
+    datasets = {f"{name} questions": stages.questions(study, name) for name in ("train", *study.benchmarks)}
+    return {**datasets, "corpus": stages.corpus(study)}
+
+
+OWN = {"data.train": "t.jsonl", "benchmarks": {"nq": {}, "held": {"source": "validation"}}}
+HELD = OWN | {"data.validation_share": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changed"),
+    [
+        ("data.train", "u.jsonl", {"train", "held"}),
+        ("data.validation_share", 0.2, {"train", "held"}),
+        ("data.drop_overlap", True, {"train"}),
+        ("data.questions_per_benchmark", 2, {"nq", "held", "corpus"}),
+    ],
+)
+def test_what_is_trained_on_leaves_a_folders_benchmarks_alone(
+    root: Path, key: str, value: Any, changed: set[str]
+) -> None:
+    whole = HELD | {"data.passages": None}
+    before = data_digests(load_study(Run(study="real-smoke", overrides=whole), root))
+    after = data_digests(load_study(Run(study="real-smoke", overrides=whole | {key: value}), root))
+    assert {name.removesuffix(" questions") for name in before if before[name] != after[name]} == changed
+
+
+def test_the_passages_around_training_questions_follow_them(root: Path) -> None:
+    before = stages.corpus(load_study(Run(study="real-smoke", overrides=HELD), root))
+    for key, value, same in (("data.train", "u.jsonl", False), ("data.drop_overlap", True, True)):
+        after = stages.corpus(load_study(Run(study="real-smoke", overrides=HELD | {key: value}), root))
+        assert (before == after) == same, key
+
+
+def test_studies_that_train_on_other_published_questions_share_their_passages(root: Path) -> None:
+    before = data_digests(load_study(Run(study="paper"), root))
+    after = data_digests(load_study(Run(study="paper", overrides={"data.train": "asearcher_train"}), root))
+    assert {name for name in before if before[name] != after[name]} == {"train questions"}

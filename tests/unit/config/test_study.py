@@ -74,9 +74,25 @@ def test_methods_that_start_from_each_other_are_refused(root: Path) -> None:
         load(root, **{"methods": circle, "report.baseline": "a"})
 
 
-def test_training_on_a_folder_of_benchmarks_is_refused(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data.kind: folder has no training questions"):
-        load(root, "real-smoke", **{"methods.agent.train": {"algorithm": "grpo"}})
+def test_training_on_a_folder_needs_training_questions(root: Path) -> None:
+    training = {"methods.agent.train": {"algorithm": "grpo"}}
+    with pytest.raises(ConfigError, match=r"methods.agent.train needs training questions: .* in data.train"):
+        load(root, "real-smoke", **training)
+    study = load(root, "real-smoke", **training, **{"data.train": "questions/train.jsonl"})
+    assert study.training_stage("agent") == "train"
+
+
+@pytest.mark.parametrize("key", ["validation_share", "drop_overlap"])
+def test_what_is_about_training_questions_needs_some(root: Path, key: str) -> None:
+    value = {"validation_share": 0.5, "drop_overlap": True}[key]
+    with pytest.raises(ConfigError, match=rf"data.folder: {key} \({value}\) .* name their file in train"):
+        load(root, "real-smoke", **{f"data.{key}": value})
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5, -0.1, "many"])
+def test_a_validation_share_leaves_both_sides_something(root: Path, share: Any) -> None:
+    with pytest.raises(ConfigError, match=r"data.folder.validation_share: "):
+        load(root, "real-smoke", **{"data.train": "t.jsonl", "data.validation_share": share})
 
 
 def test_an_unknown_study_names_the_known_ones(root: Path) -> None:

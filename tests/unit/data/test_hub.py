@@ -156,9 +156,21 @@ def test_overlap_is_reported_and_can_be_left_out(root, downloads, tmp_path):
     assert report["nq"] == {"questions": 3, "shared": 2, "ids": ["test_0", "test_1"]}
     assert report["bamboogle"]["ids"] == ["t1"]
     assert report["asearcher"]["shared"] == 0
-    kept = hub_questions(study(root, **{"data.drop_overlap": True}), "train", downloads)
-    assert [raw["question"] for raw in kept] == ["what is tea", "What is 3.14?"]
+    write_questions(study(root, **{"data.drop_overlap": True}), "train", tmp_path / "kept.parquet", downloads)
+    kept = read_questions(tmp_path / "kept.parquet")
+    assert [question.question for question in kept] == ["what is tea?", "What is 3.14?"]
     assert plain("  A  b?") == plain("a B")
+
+
+def test_a_share_of_the_training_questions_is_held_out_and_read_by_a_benchmark(root, downloads):
+    held = study(root, **{"data.validation_share": 0.5, "benchmarks.own": {"source": "validation", "average": False}})
+    whole = hub_questions(study(root), "train", downloads)
+    asked, trained = hub_questions(held, "own", downloads), hub_questions(held, "train", downloads)
+    assert (len(asked), len(trained)) == (2, 2)
+    assert sorted(raw["id"] for raw in [*asked, *trained]) == sorted(raw["id"] for raw in whole)
+    assert len(hub_questions(held, "nq", downloads)) == 3
+    with pytest.raises(ValueError, match="'validation' is no questions of the registry"):
+        hub_questions(study(root, **{"benchmarks.own": {"source": "validation"}}), "own", downloads)
 
 
 def test_the_gzipped_tar_is_streamed_and_counted(root, downloads):
