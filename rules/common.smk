@@ -36,7 +36,12 @@ if RESOURCES.prefix:
     shell.prefix(RESOURCES.prefix)
 TRAINED = [name for name, method in STUDY.methods.items() if method.train]
 DOWNLOADS = {published(model): name for name, model in STUDY.models.items() if model.kind == "hub"}
-REGISTERED = {row.folder: row.name for row in registry.downloads_of(STUDY)}
+try:
+    # What a study declares goes by its folder, so that studies which name it differently share the download.
+    REGISTERED = {row.folder: row.folder if row.declared else row.name for row in registry.downloads_of(STUDY)}
+    DECLARED = {row.folder for row in registry.downloads_of(STUDY) if row.declared}
+except ValueError as error:
+    raise WorkflowError(f"The configuration cannot be used.\n{error}") from None
 MIRROR_OPTION = ["--mirror", RUN.paths.mirror] if RUN.paths.mirror and "@" not in RUN.paths.mirror else []
 if RUN.paths.mirror:
     # Not by the command line, which other users, logs and metadata show: an address may hold a password.
@@ -84,6 +89,11 @@ wildcard_constraints:
     seed=any_of(STUDY.seeds),
 
 
+def download_options(wildcards, resources):
+    """Where a row comes from, and the study of one that it declares; untracked, as functions of resources are."""
+    return [*MIRROR_OPTION, *(["--study", STUDY_FILE] if wildcards.registered in DECLARED else [])]
+
+
 def registered_folders(*rows):
     """Folders of verified downloads."""
     return [LAYOUT.downloads / row.folder for row in rows]
@@ -109,7 +119,7 @@ def corpus_inputs(wildcards=None):
     if STUDY.data.kind == "world":
         return []
     if STUDY.data.kind == "hub":
-        return registered_folders(registry.row(STUDY.data.corpus, "corpus"))
+        return registered_folders(registry.study_row(STUDY, STUDY.data.corpus, "corpus"))
     return present(folder.passage_files(STUDY.data, sources(STUDY)))
 
 

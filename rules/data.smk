@@ -12,7 +12,7 @@ rule download_registered:
         "../envs/cpu.yaml"
     params:
         row=lambda wildcards: REGISTERED[wildcards.registered],
-        mirror=untracked(MIRROR_OPTION),
+        mirror=download_options,
     message:
         "Download: {wildcards.registered}"
     shell:

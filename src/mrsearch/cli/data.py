@@ -40,15 +40,19 @@ def corpus(study: options.Study, out: options.Out, downloads: Downloads = Path()
 
 @app.command()
 def download(
-    row: Annotated[str, typer.Option(help="Name of a row of the registry.")],
+    row: Annotated[str, typer.Option(help="Name of a row of the registry; of a study also the row's folder.")],
     out: options.Out,
     mirror: options.Mirror = None,
+    study: Annotated[str | None, typer.Option(help="A study, whose own rows are known too.")] = None,
 ) -> None:
-    """Download one row of the registry, verified; an interrupted download goes on where it stopped."""
+    """Download one row of the registry or of a study, verified; an interrupted download goes on where it stopped."""
+    from mrsearch.config import read_study
     from mrsearch.data import registry
     from mrsearch.data.download import download as bring
 
-    bring(registry.row(row), out, mirror=mirror)
+    rows = registry.downloads_of(read_study(study)) if study is not None else []
+    declared = next((entry for entry in rows if entry.declared and row in (entry.name, entry.folder)), None)
+    bring(declared or registry.row(row), out, mirror=mirror)
 
 
 @app.command()

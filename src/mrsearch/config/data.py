@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from mrsearch.config.base import Model, Name, PositiveInt, Seed, Share
+from mrsearch.config.hub_rows import HubRow
 
 VALIDATION = "validation"
 """The source by which a benchmark reads the training questions that `validation_share` holds out."""
@@ -74,16 +75,20 @@ class FolderData(Model):
 
 
 class HubData(Model):
-    """Published data sets, by row of the registry (pinned revision, split, checksum)."""
+    """Published data sets, by row of the registry or of the study (pinned revision, split, checksum)."""
 
     kind: Literal["hub"] = "hub"
     """Marks this source."""
     corpus: str = "wiki-18"
-    """Registry row of the corpus."""
+    """Row of the corpus."""
     train: str = "nq_hotpotqa"
-    """Registry row of the training questions."""
+    """Row of the training questions."""
     prebuilt_index: str | None = "wiki-18-e5"
-    """Registry row of a prebuilt index, for exact float32 retrievers of its encoder; null builds one."""
+    """Registry row of a prebuilt index, for exact float32 retrievers of its encoder; null builds one, and a corpus of
+    the study's own rows has none."""
+    rows: dict[Name, HubRow] = {}
+    """Questions and passages beside those of the registry, by the names that corpus, train and the benchmarks' sources
+    call them by."""
     questions_per_benchmark: PositiveInt | None = None
     """Keep only the first this many questions of each benchmark (by sha1 of the id); null keeps all."""
     validation_share: float | None = Field(None, gt=0.0, lt=1.0)
@@ -91,6 +96,23 @@ class HubData(Model):
     `source: validation` reads it. Example: 0.1."""
     drop_overlap: bool = False
     """Leave out training questions that a benchmark of the study asks as well; the papers keep them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _index_of_the_registry(cls, raw: Any) -> Any:
+        declared = isinstance(raw, dict) and isinstance(raw.get("rows"), dict) and raw.get("corpus") in raw["rows"]
+        return {"prebuilt_index": None, **raw} if declared else raw
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> HubData:
+        if self.corpus in self.rows and self.prebuilt_index is not None:
+            raise ValueError(
+                f"prebuilt_index ({self.prebuilt_index}) holds vectors of another corpus than rows.{self.corpus}: set "
+                "null, or leave it out"
+            )
+        if self.validation_share is not None and VALIDATION in self.rows:
+            raise ValueError(f"rows.{VALIDATION} has the name of what validation_share holds out: choose another name")
+        return self
 
 
 Data = Annotated[WorldData | FolderData | HubData, Field(discriminator="kind")]

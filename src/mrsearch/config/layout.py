@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mrsearch.config.data import HubData
 from mrsearch.config.load import digest
 from mrsearch.config.models import HubModel
 from mrsearch.config.run import Run
@@ -219,8 +220,7 @@ class Layout(StudyFolder):
         super().__init__(Path(run.paths.results) / study.name)
         self._study = study
         self.resources = Path(run.paths.resources)
-        shared = study.data.kind == "hub"
-        self._passages_home = self.resources / study.data.corpus if shared else self.root  # type: ignore[union-attr]
+        self._passages_home = self.resources / _shared_corpus(study.data) if study.data.kind == "hub" else self.root
 
     @property
     def downloads(self) -> Path:
@@ -284,6 +284,12 @@ class Layout(StudyFolder):
         training = self._study.methods[method].train
         assert training is not None, f"{method} is not trained"
         return self.base(model) if training.start == "base" else self.model(model, training.start, seed)
+
+
+def _shared_corpus(data: HubData) -> str:
+    """Folder name of a published corpus; one that a study declares carries what it declares."""
+    declared = data.rows.get(data.corpus)
+    return data.corpus if declared is None else f"{data.corpus}-{digest(declared)}"
 
 
 def published(model: HubModel) -> str:

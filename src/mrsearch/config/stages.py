@@ -8,6 +8,7 @@ tell.
 from __future__ import annotations
 
 from mrsearch.config.data import FolderData, holds_out
+from mrsearch.config.hub_rows import HubRow
 from mrsearch.config.load import digest
 from mrsearch.config.study import Study
 
@@ -31,7 +32,9 @@ def questions(study: Study, dataset: str) -> str:
     else:
         unused = ["train_questions", *_training_data(study, source or dataset)]
     prompts, question_mark = _protocol(study)["prompts"], study.protocol.append_question_mark
-    return digest(_data(study, *unused), source, prompts, question_mark)
+    held_out = holds_out(study.data, source or dataset)
+    declared = _declared(study, None if dataset == "train" or held_out else source or dataset)
+    return digest(_data(study, *unused), source, prompts, question_mark, *declared)
 
 
 def corpus(study: Study) -> str:
@@ -42,7 +45,8 @@ def corpus(study: Study) -> str:
         sources = [benchmark.source or name for name, benchmark in study.benchmarks.items()]
         return digest(_data(study, *unused), sources)
     unused = [key for key in type(data).model_fields if key not in ("kind", "corpus")] if data.kind == "hub" else []
-    return digest(_data(study, "train_questions", "questions_per_benchmark", *unused))
+    declared = _declared(study, data.corpus) if data.kind == "hub" else []
+    return digest(_data(study, "train_questions", "questions_per_benchmark", *unused), *declared)
 
 
 def index(study: Study, retriever: str) -> str:
@@ -86,9 +90,18 @@ def report(study: Study) -> str:
 
 def _data(study: Study, *excluded: str) -> dict[str, object]:
     """The data's keys but for the excluded ones; options that are not in use are left out."""
-    values: dict[str, object] = study.data.model_dump(mode="json", exclude=set(excluded))
+    values: dict[str, object] = study.data.model_dump(mode="json", exclude={"rows", *excluded})
     idle = DATA_OPTIONS[study.data.kind]
     return {key: value for key, value in values.items() if key not in idle or value not in (None, False)}
+
+
+def _declared(study: Study, name: str | None) -> list[HubRow]:
+    """The row of the training questions, for None, or of that name, where the study itself declares it."""
+    data = study.data
+    if data.kind != "hub":
+        return []
+    row = data.rows.get(data.train if name is None else name)
+    return [] if row is None else [row]
 
 
 def _training_data(study: Study, source: str) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mrsearch.config.hub_rows import HubFile
 from mrsearch.data import hashes
-from mrsearch.data.registry import BRANCH, HubFile, RegistryEntry
+from mrsearch.data.registry import BRANCH, RegistryEntry
 from mrsearch.data.transfer import DownloadSource, fetch
 from mrsearch.files import atomic_file, publish_folder
 

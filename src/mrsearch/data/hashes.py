@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mrsearch.data.registry import HubFile, RegistryEntry
+from mrsearch.config.hub_rows import HubFile
+from mrsearch.data.registry import RegistryEntry
 from mrsearch.files import file_sha256, write_text
 
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,19 +11,21 @@ from typing import Any
 
 import orjson
 
+from mrsearch.config.hub_rows import PassageFields
 from mrsearch.config.study import Study
 from mrsearch.data.corpus import read_corpus
+from mrsearch.data.declared import declared_passages, declared_questions
 from mrsearch.data.golds import gold_answers
-from mrsearch.data.registry import TRAIN, HeldOut, RegistryEntry, questions_row, row
+from mrsearch.data.registry import TRAIN, HeldOut, RegistryEntry, questions_row, study_row
 from mrsearch.data.subsets import split_by_id
+from mrsearch.files import file_sha256
 
 
 def hub_questions(study: Study, dataset: str, downloads: Path) -> list[dict[str, Any]]:
-    """Rows {id, question, golden_answers} of a benchmark or of "train": the registered split, whole, but for the
-    training questions that `data.validation_share` holds out.
+    """Rows {id, question, golden_answers} of a benchmark or of "train": the row's split, whole, but for the training
+    questions that `data.validation_share` holds out.
 
-    `downloads` holds one folder per registered download. ValueError where a file is missing or has another number of
-    rows.
+    `downloads` holds one folder per download. ValueError where a file is missing or has another number of rows.
     """
     assert study.data.kind == "hub", study.data.kind
     entry, share = questions_row(study, dataset), study.data.validation_share
@@ -34,17 +37,14 @@ def hub_questions(study: Study, dataset: str, downloads: Path) -> list[dict[str,
 
 
 def hub_passages(study: Study, downloads: Path) -> Iterator[tuple[str, str, str]]:
-    """(id, title, text) of the registered corpus, streamed; ValueError at its end where the number is another."""
+    """(id, title, text) of the corpus, streamed; ValueError at its end where the number is another."""
     assert study.data.kind == "hub", study.data.kind
-    corpus = row(study.data.corpus, "corpus")
-    assert corpus.files is not None
+    corpus = study_row(study, study.data.corpus, "corpus")
     count = 0
-    for file in corpus.files:
-        for passage in read_corpus(_path(corpus, file.path, downloads)):
-            count += 1
-            yield passage
-    if count != corpus.rows:
-        raise ValueError(f"{corpus.name}: {count} passages, the registry says {corpus.rows}: the download is another")
+    for passage in _passages(corpus, _paths(corpus, downloads)):
+        count += 1
+        yield passage
+    _check_count(corpus, count, corpus.rows, "passages")
 
 
 def split_rows(rows: Sequence[dict[str, Any]], held_out: HeldOut, split: str | None) -> list[dict[str, Any]]:
@@ -61,18 +61,30 @@ def split_rows(rows: Sequence[dict[str, Any]], held_out: HeldOut, split: str | N
     return [{**rows[index], "id": f"{split}_{number}"} for number, index in enumerate(indices.tolist())]
 
 
+def _passages(corpus: RegistryEntry, paths: Sequence[Path]) -> Iterator[tuple[str, str, str]]:
+    if corpus.fields is not None and (corpus.fields != PassageFields() or corpus.format != "jsonl"):
+        return declared_passages(corpus, paths)
+    return itertools.chain.from_iterable(map(read_corpus, paths))
+
+
 def _read(entry: RegistryEntry, downloads: Path) -> list[dict[str, Any]]:
-    assert entry.files is not None
-    rows = []
-    for file in entry.files:
-        path = _path(entry, file.path, downloads)
-        rows += [_question(raw, f"{path}, row {number}") for number, raw in enumerate(_rows(path), 1)]
-    expected = entry.held_out.of if entry.held_out else entry.rows
-    if len(rows) != expected:
-        raise ValueError(f"{entry.name}: {len(rows)} rows, the registry says {expected}: the download is another")
+    paths = _paths(entry, downloads)
+    if entry.declared:
+        rows = declared_questions(entry, paths)
+        _check_count(entry, len(rows), entry.rows, "rows")
+        return rows
+    rows = [_question(raw, f"{path}, row {number}") for path in paths for number, raw in enumerate(_rows(path), 1)]
+    _check_count(entry, len(rows), entry.held_out.of if entry.held_out else entry.rows, "rows")
     if entry.held_out:
         rows = split_rows(rows, entry.held_out, entry.split)
     return _told_apart(rows)
+
+
+def _check_count(entry: RegistryEntry, count: int, expected: int | None, unit: str) -> None:
+    if entry.declared and expected not in (None, count):
+        raise ValueError(f"data.rows.{entry.name}: {count} {unit}, its rows say {expected}: correct them or the files")
+    if not entry.declared and count != expected:
+        raise ValueError(f"{entry.name}: {count} {unit}, the registry says {expected}: the download is another")
 
 
 def _told_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,8 +139,25 @@ def _question(raw: Any, where: str) -> dict[str, Any]:
         ) from error
 
 
-def _path(entry: RegistryEntry, file: str, downloads: Path) -> Path:
-    path = downloads / entry.folder / file
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: run `mrsearch data download --row {entry.name}`")
-    return path
+def _paths(entry: RegistryEntry, downloads: Path) -> list[Path]:
+    """The files of a row; ValueError where one is missing, or is not what a study says of it.
+
+    The registry's are verified when they arrive. What a study declares may lie there since another one, which said
+    nothing of its size and checksum.
+    """
+    assert entry.files is not None
+    paths = []
+    for file in entry.files:
+        path = downloads / entry.folder / file.path
+        if not path.is_file():
+            option = " --study STUDY" if entry.declared else ""
+            raise ValueError(f"{path} is missing: run `mrsearch data download --row {entry.name}{option}`")
+        if entry.declared and file.bytes not in (None, path.stat().st_size):
+            raise ValueError(f"{path}: {path.stat().st_size:,} bytes, data.rows.{entry.name} says {file.bytes:,}")
+        if entry.declared and file.sha256 is not None and (actual := file_sha256(path)) != file.sha256:
+            raise ValueError(
+                f"{path}: its sha256 is {actual}, data.rows.{entry.name} says {file.sha256}: correct that, or remove "
+                "the folder to have it downloaded again"
+            )
+        paths.append(path)
+    return paths

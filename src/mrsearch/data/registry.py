@@ -12,41 +12,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mrsearch.config.base import Model, PositiveInt, Repository, Seed, check_commit
 from mrsearch.config.data import holds_out
+from mrsearch.config.hub_rows import HubFile, PassageFields, QuestionFields, RowFormat
 from mrsearch.config.load import read_yaml
 from mrsearch.config.study import Study
 
 REGISTRY = Path(__file__).with_name("registry.yaml")
 TRAIN = "train"
-LONGEST_PATH = 500
 BRANCH = "main"
 """What an unpinned row follows."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_PATH = re.compile(r"[^/\x00-\x1f\x7f\\]+(/[^/\x00-\x1f\x7f\\]+)*")
-
-
-class HubFile(Model):
-    """One file of a repository."""
-
-    path: str
-    """Path inside the repository."""
-    bytes: PositiveInt | None = None
-    """Size; null where no source states it."""
-    sha256: str | None = None
-    """Checksum; null where no source states it."""
-
-    @field_validator("path")
-    @classmethod
-    def _inside(cls, path: str) -> str:
-        if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")) or len(path) > LONGEST_PATH:
-            raise ValueError(f"{path[:LONGEST_PATH]!r} is not a path inside a repository")
-        return path
-
-    @field_validator("sha256")
-    @classmethod
-    def _is_sha256(cls, value: str | None) -> str | None:
-        if value is not None and not _SHA256.fullmatch(value):
-            raise ValueError(f"{value!r} is not a sha256: 64 digits 0-9a-f")
-        return value
 
 
 class HeldOut(Model):
@@ -81,6 +54,10 @@ class RegistryEntry(Model):
     """Rows (questions, passages or vectors) that must be there."""
     held_out: HeldOut | None = None
     """How the split was drawn from the file; null takes every row of the file."""
+    format: RowFormat | None = None
+    """Format of the files of a row that a study declares; null in the registry."""
+    fields: QuestionFields | PassageFields | None = None
+    """Names of the fields of a row that a study declares; null in the registry, whose shapes are known."""
     encoder: str | None = None
     """RegistryEntry of the model that made an index's vectors."""
     licence: str | None = None
@@ -95,7 +72,8 @@ class RegistryEntry(Model):
 
     @model_validator(mode="after")
     def _rows_are_counted(self) -> RegistryEntry:
-        if self.kind == "questions" and (self.rows is None or self.split is None or not self.files):
+        counted = self.rows is not None or self.declared
+        if self.kind == "questions" and not (counted and self.split is not None and self.files):
             raise ValueError("questions need files, split and rows: none may be left to chance")
         if self.held_out:
             total, held_out = self.held_out.of, self.held_out_rows
@@ -105,6 +83,11 @@ class RegistryEntry(Model):
                     f"rows ({self.rows}) contradicts held_out, which leaves {expected} rows to {self.split}"
                 )
         return self
+
+    @property
+    def declared(self) -> bool:
+        """Whether a study declares the row."""
+        return self.fields is not None
 
     @property
     def repo_type(self) -> Literal["dataset", "model"]:
@@ -147,6 +130,27 @@ def row(name: str, kind: str | None = None) -> RegistryEntry:
     return rows[name]
 
 
+def study_row(study: Study, name: str, kind: str) -> RegistryEntry:
+    """The row of that name, of those that the study declares or of the registry.
+
+    ValueError lists the known names where there is none (of that kind), and names a declared row that the registry has
+    too.
+    """
+    assert study.data.kind == "hub", study.data.kind
+    declared = study.data.rows
+    if clash := sorted(declared.keys() & registry().keys()):
+        raise ValueError(f"data.rows.{clash[0]} has the name of a row of the registry: choose another name")
+    if name not in declared or declared[name].kind != kind:
+        try:
+            return row(name, kind)
+        except ValueError as error:
+            added = sorted(key for key, value in declared.items() if value.kind == kind)
+            raise ValueError(f"{error}; data.rows declares {', '.join(added) or f'no {kind}'}") from error
+    source = declared[name]
+    values = source.model_dump(exclude={"fields"}) | {"name": name, "format": source.read_as()}
+    return RegistryEntry.model_validate({**values, "fields": source.fields, "source": f"study {study.name}"})
+
+
 def questions_row(study: Study, dataset: str) -> RegistryEntry:
     """The row of a benchmark's questions or of "train", for a study of published data; a benchmark of held-out training
     questions has the row of "train".
@@ -156,9 +160,9 @@ def questions_row(study: Study, dataset: str) -> RegistryEntry:
     assert study.data.kind == "hub", study.data.kind
     source = None if dataset == TRAIN else study.benchmarks[dataset].source or dataset
     if source is None or holds_out(study.data, source):
-        entry, where, dataset = row(study.data.train, "questions"), "data.train", TRAIN
+        entry, where, dataset = study_row(study, study.data.train, "questions"), "data.train", TRAIN
     else:
-        entry, where = row(source, "questions"), f"benchmarks.{dataset}"
+        entry, where = study_row(study, source, "questions"), f"benchmarks.{dataset}"
     if (entry.split == TRAIN) != (dataset == TRAIN):
         raise ValueError(f"{where} ({entry.name}) is a {entry.split} split: it would mix training and testing")
     return entry
@@ -198,7 +202,7 @@ def rows_of(study: Study) -> list[RegistryEntry]:
         return []
     trains = any(method.train for method in study.methods.values())
     entries = [questions_row(study, dataset) for dataset in [*([TRAIN] if trains else []), *study.benchmarks]]
-    entries.append(row(study.data.corpus, "corpus"))
+    entries.append(study_row(study, study.data.corpus, "corpus"))
     if study.data.prebuilt_index is not None:
         entries.append(row(study.data.prebuilt_index, "index"))
     expected = {(model.repository, model.revision) for model in study.models.values() if model.kind == "hub"}

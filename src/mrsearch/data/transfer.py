@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from mrsearch.config.hub_rows import HubFile
 from mrsearch.data.hub_requests import Answer, Transient, check_status, look, read, stream, without_password
-from mrsearch.data.registry import BRANCH, HubFile, RegistryEntry
+from mrsearch.data.registry import BRANCH, RegistryEntry
 from mrsearch.durable import open_own
 from mrsearch.files import publish_link, write_text
 

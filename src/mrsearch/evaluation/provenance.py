@@ -27,7 +27,7 @@ def _data(study: Study) -> str:
         training = f", training questions {data.train}{held_out}" if data.train else ""
         return f"folder {Path(data.path).name}, {questions} of each {data.questions}, {passages}{training}"
     assert isinstance(data, HubData)
-    corpus = registry.row(data.corpus, "corpus")
+    corpus = registry.study_row(study, data.corpus, "corpus")
     return f"corpus {corpus.name} ({_source(corpus)}), questions {_splits(study)}"
 
 

@@ -42,17 +42,26 @@ def parameters(model: LanguageModel) -> float:
 
 def corpus_bytes(study: Study) -> float:
     """Passages on disk."""
-    return WIKI_PASSAGES * PASSAGE_BYTES if study.data.kind == "hub" else 0
+    return passages(study) * PASSAGE_BYTES
+
+
+def passages(study: Study) -> int:
+    """Passages of a published corpus; 0 where the study does not say how many its own has."""
+    data = study.data
+    if data.kind != "hub":
+        return 0
+    return data.rows[data.corpus].rows or 0 if data.corpus in data.rows else WIKI_PASSAGES
 
 
 def index_needs(study: Study, gpus: int = 0) -> footprint.Needs:
     """What the indexes of the study's searches take, served on so many GPUs; small corpora count nothing."""
     total = footprint.Needs(0, 0, 0, 0, 0)
-    for name in study.indexed() if study.data.kind == "hub" else ():
+    count = passages(study)
+    for name in study.indexed() if count else ():
         try:
-            total += footprint.needs(study, name, WIKI_PASSAGES, gpus=gpus)
+            total += footprint.needs(study, name, count, gpus=gpus)
         except ValueError:  # the encoder is not here yet
-            total += footprint.needs(study, name, WIKI_PASSAGES, HUB_DIMENSIONS, gpus)
+            total += footprint.needs(study, name, count, HUB_DIMENSIONS, gpus)
     return total
 
 
