@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -29,7 +30,7 @@ class Dialect(Protocol):
 
     path: str
 
-    def body(self, context: Sequence[int], sampling: Sampling, max_tokens: int, ends: Sequence[int]) -> dict[str, Any]:
+    def body(self, context: list[int], sampling: Sampling, max_tokens: int, ends: Sequence[int]) -> dict[str, Any]:
         """The request; `ends` are token ids that end a generation."""
         ...
 
@@ -46,10 +47,10 @@ class Vllm:
     def __init__(self, model: str, seeded: bool, closing: Sequence[str] = CLOSING_TAGS) -> None:
         self.model, self.seeded, self.closing = model, seeded, list(closing)
 
-    def body(self, context: Sequence[int], sampling: Sampling, max_tokens: int, ends: Sequence[int]) -> dict[str, Any]:
+    def body(self, context: list[int], sampling: Sampling, max_tokens: int, ends: Sequence[int]) -> dict[str, Any]:
         return {
             "model": self.model,
-            "prompt": list(context),
+            "prompt": context,
             "max_tokens": max_tokens,
             **_distribution(sampling, top_k=0),
             **({"seed": sampling.seed} if self.seeded else {}),
@@ -74,9 +75,9 @@ class Sglang:
     def __init__(self, seeded: bool, closing: Sequence[str] = CLOSING_TAGS) -> None:
         self.seeded, self.closing = seeded, list(closing)
 
-    def body(self, context: Sequence[int], sampling: Sampling, max_tokens: int, ends: Sequence[int]) -> dict[str, Any]:
+    def body(self, context: list[int], sampling: Sampling, max_tokens: int, ends: Sequence[int]) -> dict[str, Any]:
         return {
-            "input_ids": list(context),
+            "input_ids": context,
             "sampling_params": {
                 "max_new_tokens": max_tokens,
                 **_distribution(sampling, top_k=-1),
@@ -118,17 +119,16 @@ def checked(token_ids: Any, logprobs: Any, vocabulary_size: int) -> SampledToken
             token_id for token_id in token_ids if type(token_id) is not int or not 0 <= token_id < vocabulary_size
         )
         raise ValueError(f"{wrong!r:.50} is no token id of a vocabulary of {vocabulary_size}")
-    if not _are_logprobs(logprobs):
+    kinds = set(map(type, logprobs))
+    if not kinds <= {float, int} or not _are_logprobs(logprobs):
         wrong = next(logprob for logprob in logprobs if not _is_logprob(logprob))
         raise ValueError(f"{wrong!r:.50} is no log-probability of a sampled token")
-    return SampledTokens(token_ids, list(map(float, logprobs)))
+    return SampledTokens(token_ids, logprobs if kinds == {float} else list(map(float, logprobs)))
 
 
-def _are_logprobs(values: list[Any]) -> bool:
+def _are_logprobs(numbers: list[float]) -> bool:
     """Whether all are; a NaN among them makes the sum one."""
-    if not set(map(type, values)) <= {float, int}:
-        return False
-    return min(values) >= LOWEST_LOGPROB and max(values) <= HIGHEST_LOGPROB and sum(values) == sum(values)
+    return min(numbers) >= LOWEST_LOGPROB and max(numbers) <= HIGHEST_LOGPROB and not math.isnan(sum(numbers))
 
 
 def _is_logprob(value: Any) -> bool:

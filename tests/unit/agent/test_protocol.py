@@ -76,6 +76,8 @@ def test_a_generation_ends_at_the_first_closing_tag_or_end_of_turn(stages, piece
     ]
     assert ends[:1] == expected[:1]
     assert all(token_ids[n - 1] in stage.stop_rule.candidates for n in ends)
+    for start in range(len(token_ids) + 1):
+        assert stage.stop_rule.first_end(token_ids, start) == next((n for n in ends if n > start), None)
 
 
 def test_the_byte_level_tokenizer_puts_the_tests_to_the_test(stages):
@@ -102,6 +104,7 @@ def test_a_tag_may_be_as_many_tokens_as_characters():
     assert len(token_ids) == len(text)
     rule = StopRule(tokenizer)
     assert [n for n in range(1, len(text) + 1) if rule.is_end(token_ids[:n])] == [len(text)]
+    assert rule.first_end(token_ids) == len(text) and rule.first_end(token_ids[:-1]) is None
 
 
 def test_a_tag_that_is_one_token_with_its_neighbours_ends_a_generation():

@@ -46,11 +46,11 @@ class ServerPolicy:
         token_ids: list[int] = []
         logprobs: list[float] = []
         empty = 0
-        while len(token_ids) < sampling.max_tokens:
+        while (earlier := len(token_ids)) < sampling.max_tokens:
             answer = await self._servers.generate(
                 self._sticky_id,
                 prompt_ids=[*context, *token_ids],
-                sampling_params=self._parameters(sampling, len(token_ids)),
+                sampling_params=self._parameters(sampling, earlier),
             )
             self._note(answer.extra_fields)
             if not answer.token_ids:
@@ -64,11 +64,10 @@ class ServerPolicy:
                 sampled = checked(list(answer.token_ids), list(answer.log_probs), sys.maxsize)
             except ValueError as error:
                 raise RuntimeError(f"{request_id}: {error}") from error
-            for token, logprob in zip(sampled.token_ids, sampled.logprobs, strict=True):
-                token_ids.append(token)
-                logprobs.append(logprob)
-                if self._stop_rule.is_end(token_ids):
-                    return Generation(token_ids, logprobs, Finish.stop)
+            token_ids += sampled.token_ids
+            logprobs += sampled.logprobs
+            if (end := self._stop_rule.first_end(token_ids, earlier)) is not None:
+                return Generation(token_ids[:end], logprobs[:end], Finish.stop)
         return Generation(token_ids[: sampling.max_tokens], logprobs[: sampling.max_tokens], Finish.length)
 
     def _parameters(self, sampling: Sampling, done: int) -> dict[str, Any]:
