@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
-from tenacity import RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
+T = TypeVar("T")
 
 FIRST_PAUSE = 0.2
 """Seconds that the first pause may take; later ones grow, at random, so that clients do not come back together."""
+BUSY = frozenset({408, 425, 429})
+"""Statuses below 500 that may pass."""
+LASTING = frozenset({501, 505})
+"""Statuses from 500 on that do not: what was asked is not implemented there."""
 
 
 class TransientError(RuntimeError):
@@ -19,25 +26,42 @@ class TransientError(RuntimeError):
         self.retry_after = retry_after
 
 
-def while_transient(
-    patience_seconds: float, longest_pause: float, on_retry: Callable[[], None] | None = None
-) -> dict[str, Any]:
-    """Arguments of tenacity's `Retrying` and `AsyncRetrying`: try again after each TransientError, as long as a pause
-    still ends within the patience; then the last one is raised. `on_retry` is called before every pause."""
-    growing = wait_random_exponential(multiplier=FIRST_PAUSE, max=longest_pause)
+async def until_answered(
+    attempt: Callable[[], Awaitable[T]],
+    until: float,
+    longest_pause: float,
+    on_retry: Callable[[], None] | None = None,
+) -> T:
+    """What `attempt` returns: it is called again after each TransientError, as long as a pause still ends before
+    `until` on the monotonic clock; then the last one is raised.
 
-    def pause(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        after = error.retry_after if isinstance(error, TransientError) else 0.0
-        return min(longest_pause, after + growing(state))
+    longest_pause: seconds between two tries, at most. on_retry: called before every pause.
+    """
+    failures: list[TransientError] = []
+    try:
+        return await attempt()  # without tenacity, which would be a tenth of a generation's cost
+    except TransientError as error:
+        failures.append(error)
 
-    return {
-        "retry": retry_if_exception_type(TransientError),
-        "stop": stop_before_delay(patience_seconds),
-        "wait": pause,
-        "before_sleep": (lambda _: on_retry()) if on_retry else None,
-        "reraise": True,
-    }
+    async def again() -> T:
+        if failures:
+            raise failures.pop()
+        return await attempt()
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(TransientError),
+        stop=stop_before_delay(max(until - time.monotonic(), 0.0)),
+        wait=_pause(longest_pause),
+        before_sleep=(lambda _: on_retry()) if on_retry else None,
+        reraise=True,
+    )
+    answer: T = await retrying(again)
+    return answer
+
+
+def may_pass(status: int) -> bool:
+    """Whether a server that answers with this status may answer otherwise later."""
+    return status in BUSY or (status >= 500 and status not in LASTING)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
@@ -46,3 +70,15 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return max(0.0, float(headers.get("Retry-After", "0")))
     except ValueError:
         return 0.0
+
+
+def _pause(longest: float) -> Callable[[RetryCallState], float]:
+    """Seconds before the next try."""
+    growing = wait_random_exponential(multiplier=FIRST_PAUSE, max=longest)
+
+    def pause(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        after = error.retry_after if isinstance(error, TransientError) else 0.0
+        return min(longest, after + growing(state))
+
+    return pause

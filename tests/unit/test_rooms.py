@@ -16,6 +16,7 @@ FLOORS = {
     "seal": 0,
     "progress": -1,
     "retries": -1,
+    "exchange": 0,
     "config": 0,
     "learning": 0,
     "agent": 10,

@@ -60,6 +60,7 @@ class HttpPolicy:
         self._ends = sorted(self.stop_rule.end_of_turn)
         self._since: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: Connection | None = None
 
     def attach(self, request_id: str) -> None:
         """A meta-episode begins: its deadline counts from its first generation."""
@@ -89,33 +90,38 @@ class HttpPolicy:
     async def _turn(self, context: Sequence[int], sampling: Sampling) -> Generation:
         token_ids: list[int] = []
         logprobs: list[float] = []
-        until = asyncio.get_running_loop().time() + self._generator.patience_seconds
-        while len(token_ids) < sampling.max_tokens:
-            answer = await self._ask([*context, *token_ids], sampling, sampling.max_tokens - len(token_ids), until)
-            for token, logprob in zip(answer.token_ids, answer.logprobs, strict=True):
-                token_ids.append(token)
-                logprobs.append(logprob)
-                if self.stop_rule.is_end(token_ids):
-                    return Generation(token_ids, logprobs, Finish.stop)
+        until = time.monotonic() + self._generator.patience_seconds
+        while (earlier := len(token_ids)) < sampling.max_tokens:
+            answer = await self._ask([*context, *token_ids], sampling, sampling.max_tokens - earlier, until)
+            token_ids += answer.token_ids
+            logprobs += answer.logprobs
+            if (end := self.stop_rule.first_end(token_ids, earlier)) is not None:
+                return Generation(token_ids[:end], logprobs[:end], Finish.stop)
         return Generation(token_ids[: sampling.max_tokens], logprobs[: sampling.max_tokens], Finish.length)
 
     async def _ask(self, context: list[int], sampling: Sampling, max_tokens: int, until: float) -> SampledTokens:
         max_bytes = BYTES_BESIDE + BYTES_PER_CONTEXT_TOKEN * len(context) + BYTES_PER_NEW_TOKEN * max_tokens
         body = self._dialect.body(context, sampling, max_tokens, self._ends)
+        assert self._connection is not None, "_adopt comes first"
         return await self._connection.post(
             self._dialect.path, body, self._read, until=until, max_bytes=max_bytes, check=self._check
         )
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._loop is asyncio.get_running_loop():
-            await self._connection.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None and self._loop is asyncio.get_running_loop():
+            await connection.aclose()
+        elif connection is not None:
+            connection.abandon()
         self._loop = None
 
     def _adopt(self) -> None:
         """Connections and semaphores belong to one event loop."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
+            if self._connection is not None:
+                self._connection.abandon()
             limits = self._generator
             self._loop, self._gate = loop, asyncio.Semaphore(limits.requests)
             self._connection = Connection(

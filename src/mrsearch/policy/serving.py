@@ -25,6 +25,7 @@ from mrsearch.cluster.ports import free_port
 from mrsearch.config.chat import ChatTemplate
 from mrsearch.config.generator import Generator
 from mrsearch.durable import create_exclusively
+from mrsearch.exchange import bearer
 from mrsearch.files import last_lines
 from mrsearch.policy.backends import HEALTH
 from mrsearch.policy.http_policy import HttpPolicy
@@ -199,7 +200,7 @@ def _accepts(port: int) -> bool:
 def _status(url: str, key: str | None = None) -> int:
     """Status of a GET without proxy; 0 where there is no answer."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    headers = bearer(key)
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=ANSWER_SECONDS) as answer:
             return int(answer.status)

@@ -13,8 +13,8 @@ from mrsearch.agent.formats import joined_passages
 from mrsearch.agent.ports import Hit
 from mrsearch.config.protocol import Protocol
 from mrsearch.data.corpus import format_contents, read_corpus
+from mrsearch.exchange import Reply
 from mrsearch.retrieval.indexes.passages import PassageStore, build_store
-from mrsearch.retrieval.service.exchange import Reply
 from mrsearch.retrieval.service.wire import read_answer
 
 KINDS = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
+import logging
 import tracemalloc
 
 import pytest
@@ -250,11 +252,22 @@ def test_no_pause_is_longer_than_the_patience():
         ask(answering(busy), patience_seconds=0.8)
 
 
-@pytest.mark.parametrize("status", ["204 Empty", "302 There", "400 Bad", "401 Who", "404 Where", "422 What"])
+@pytest.mark.parametrize(
+    "status", ["204 Empty", "302 There", "400 Bad", "401 Who", "404 Where", "422 What", "501 Never", "505 Older"]
+)
 def test_a_refusal_says_why(status):
     location = "Location: http://127.0.0.1:9/elsewhere\r\n"
-    with pytest.raises(ValueError, match=rf"HTTP {status[:3]}: (because)?"):
+    with pytest.raises(ValueError, match=rf"^http://127.0.0.1:\d+/\S+: HTTP {status[:3]}: (because)?"):
         ask(answering(whole(b"" if "204" in status else b"because", status, location)))
+
+
+def test_a_long_page_about_an_overload_is_not_read_to_its_end_and_the_server_asked_again():
+    busy = whole(b"<html>" + b"x" * 1_000_000, "503 Busy")
+    made, heads = ask(answering(busy, whole(vllm([END], [-0.5]))))
+    assert made.token_ids == [END] and len(heads) == 2
+    with pytest.raises(ValueError, match=r"HTTP 403: <html>x+$") as refused:
+        ask(answering(whole(b"<html>" + b"x" * 1_000_000, "403 No")))
+    assert len(str(refused.value)) < 600
 
 
 def test_a_server_that_gives_a_token_at_a_time_for_ever_ends_with_the_patience():
@@ -278,6 +291,27 @@ def test_a_server_that_has_ended_is_not_waited_for():
 
     with pytest.raises(ValueError, match="ended with code 1"):
         ask(answering(whole(b"", "503 Gone")), patience_seconds=1e6, check=check)
+
+
+def test_connections_of_event_loops_that_are_over_are_let_go(caplog):
+    async def generate(policy=None):
+        async with server(answering(whole(vllm([END], [-0.5])))) as (url, _):
+            policy = policy or HttpPolicy(url, TOKENIZER, Generator(kind="vllm"))
+            policy._url = url
+            assert (await policy.generate([5, 6], Sampling(4), "q")).token_ids == [END]
+            return policy
+
+    policy = asyncio.run(generate(asyncio.run(generate())))
+    asyncio.run(policy.aclose())
+    del policy
+    gc.collect()
+    assert "Unclosed" not in caplog.text
+
+
+def test_requests_leave_no_lines_in_the_log(caplog):
+    with caplog.at_level(logging.INFO):
+        ask(answering(whole(b"", "503 Busy"), whole(vllm([END], [-0.5]))))
+    assert caplog.messages == []
 
 
 def test_a_questions_deadline_ends_a_dripping_answer_too():

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from tenacity import AsyncRetrying
 
 from mrsearch.agent.ports import Hit, SearchError
 from mrsearch.config.retrieval import Client as ClientConfig
-from mrsearch.retries import TransientError, while_transient
+from mrsearch.exchange import OversizeError, abandon, exchange, open_session
+from mrsearch.retries import TransientError, until_answered
 from mrsearch.retrieval.service.endpoint import Endpoint, read_endpoint
-from mrsearch.retrieval.service.exchange import OversizeError, abandon, exchange, open_session
 from mrsearch.retrieval.service.wire import RefusedError, payload, read_answer
 
 CLIENT_HEADER = "X-Mrsearch-Client"
@@ -168,11 +167,9 @@ class HttpEngine:
                 last = str(error)
                 raise
 
-        seconds_left = max(deadline - time.monotonic(), 0.0)
-        policy = while_transient(seconds_left, LONGEST_PAUSE, lambda: self._count(retries=1))
         try:
-            async with asyncio.timeout(seconds_left):
-                lists: list[list[Hit]] = await AsyncRetrying(**policy)(attempt)
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+                return await until_answered(attempt, deadline, LONGEST_PAUSE, lambda: self._count(retries=1))
         except (TransientError, TimeoutError) as error:
             patience = self._config.patience_seconds
             raise SearchError(f"no answer for {about} within {patience:g} s: {last}") from error
@@ -182,7 +179,6 @@ class HttpEngine:
             ) from error
         except (ValueError, TypeError, AttributeError) as error:  # what cannot be sent
             raise SearchError(f"the search for {about} failed: {error!r}") from error
-        return lists
 
     def _endpoint(self) -> Endpoint:
         if isinstance(self._where, str):

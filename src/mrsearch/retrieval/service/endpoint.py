@@ -8,9 +8,9 @@ from pathlib import Path
 
 import orjson
 
+from mrsearch.exchange import Reply, bearer, exchange, open_session
 from mrsearch.files import read_json, write_json
 from mrsearch.retries import TransientError
-from mrsearch.retrieval.service.exchange import Reply, exchange, open_session
 
 MAX_HEALTH_BYTES = 65_536
 
@@ -28,7 +28,7 @@ class Endpoint:
     @property
     def headers(self) -> dict[str, str]:
         """Headers of every request."""
-        return {"Authorization": f"Bearer {self.bearer}"} if self.bearer else {}
+        return bearer(self.bearer)
 
 
 def live_path(endpoint_file: Path) -> Path:
@@ -50,8 +50,8 @@ def read_endpoint(path: Path) -> Endpoint | None:
         value = read_json(live_path(path))
     if not isinstance(value, dict) or not isinstance(value.get("url"), str):
         return None
-    boot, bearer = value.get("boot"), value.get("bearer")
-    return Endpoint(value["url"], str(boot or ""), bearer if isinstance(bearer, str) else None)
+    boot, token = value.get("boot"), value.get("bearer")
+    return Endpoint(value["url"], str(boot or ""), token if isinstance(token, str) else None)
 
 
 def healthy(endpoint: Endpoint | None, timeout: float = 5.0) -> bool:

@@ -10,10 +10,9 @@ import orjson
 
 from mrsearch.agent.ports import Hit, Passage, SearchError
 from mrsearch.data.corpus import parse_contents
-from mrsearch.retries import TransientError, retry_after
-from mrsearch.retrieval.service.exchange import Reply
+from mrsearch.exchange import Reply
+from mrsearch.retries import TransientError, may_pass, retry_after
 
-RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 DAMAGED_STATUS = {400, 413, 422}
 SHOWN = 200
 """Characters of an answer that an error repeats."""
@@ -36,7 +35,7 @@ def read_answer(reply: Reply, url: str, queries: int, topk: int) -> list[list[Hi
     every other status, and for an answer that is not what was asked for: another format, another number of lists than
     queries, more than topk hits, a score that is no finite number.
     """
-    if reply.status in RETRIED_STATUS:
+    if may_pass(reply.status):
         raise TransientError(f"{url}: status {reply.status}: {_shown(reply.body)}", retry_after(reply.headers))
     if reply.status != 200:
         kind = RefusedError if reply.status in DAMAGED_STATUS else SearchError

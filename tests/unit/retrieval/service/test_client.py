@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 
 import pytest
 
@@ -213,7 +214,7 @@ def test_search_many_ends_as_well():
     assert [len(hits) for hits in outcome] == [1, 0]
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 401, 404, 418])
+@pytest.mark.parametrize("status", [301, 302, 307, 401, 404, 418, 501, 505])
 def test_other_statuses_are_final_and_no_redirect_is_followed(status):
     asked = []
 
@@ -231,6 +232,12 @@ def test_the_environment_s_proxy_sees_nothing(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     (hits,), _ = outcomes(whole(answer([hit()])))
     assert (hits[0].passage.id, hits[0].passage.title, hits[0].score) == ("1", '"T"', 0.5)
+
+
+def test_searches_leave_no_lines_in_the_log(caplog):
+    with caplog.at_level(logging.INFO):
+        (hits,), _ = outcomes(whole(answer([hit()])))
+    assert len(hits) == 1 and caplog.messages == []
 
 
 def test_a_compressed_answer_is_not_unpacked():

@@ -26,16 +26,21 @@ class OversizeError(ValueError):
     """An answer of more bytes than it may have."""
 
 
-def open_session(connections: int) -> aiohttp.ClientSession:
-    """A session of the running event loop.
+def bearer(token: str | None) -> dict[str, str]:
+    """The header that carries a token; none without one."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
-    Neither proxies nor credentials of the environment, nor cookies, nor compressed answers: queries and token go to the
-    server that was named, and an answer is as large as what came over the wire.
+
+def open_session(connections: int, headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
+    """A session of the running event loop with so many connections at most, which sends `headers` with every request.
+
+    Neither proxies nor credentials of the environment, nor cookies, nor compressed answers: requests and token go to
+    the server that was named, and an answer is as large as what came over the wire.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity"},
+        headers={"Accept-Encoding": "identity", **(headers or {})},
         auto_decompress=False,
         trust_env=False,
     )
@@ -53,12 +58,15 @@ async def exchange(
     session: aiohttp.ClientSession,
     method: str,
     url: str,
-    headers: Mapping[str, str],
+    headers: Mapping[str, str] | None,
     seconds: float,
     max_bytes: int,
     body: bytes | None = None,
 ) -> Reply:
     """The server's answer. No redirect is followed, since it would carry the token elsewhere.
+
+    headers: beside the session's own. max_bytes: of an answer with status 200; of others, the first `MAX_ERROR_BYTES`
+    are read.
 
     Raises TransientError where no whole answer came within `seconds`, OversizeError for one of more than `max_bytes`.
     """
@@ -76,12 +84,14 @@ async def exchange(
 
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    body = bytearray()
+    pieces: list[bytes] = []
+    size = 0
     async for piece in answer.content.iter_any():
-        body += piece
-        if len(body) > max_bytes:
+        pieces.append(piece)
+        size += len(piece)
+        if size > max_bytes:
             answer.close()
             if answer.status == 200:
                 raise OversizeError(f"{answer.url}: an answer of more than {max_bytes} bytes")
-            return bytes(body[:max_bytes])
-    return bytes(body)
+            break
+    return b"".join(pieces)[:max_bytes]
