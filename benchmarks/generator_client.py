@@ -15,6 +15,7 @@ import asyncio
 import gc
 import json
 import multiprocessing
+import os
 import random
 import statistics
 import sys
@@ -31,6 +32,7 @@ from mrsearch.agent.ports import Sampling
 from mrsearch.config.generator import Generator
 from mrsearch.policy.backends import dialect
 from mrsearch.policy.http_policy import HttpPolicy
+from mrsearch.runlog import processor
 
 VOCABULARY = 5000
 
@@ -124,6 +126,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.05, help="seconds that the server takes, about")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    print(f"{processor()}, {os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}")
     tokens = word_tokenizer(size=VOCABULARY)
     told: Any = multiprocessing.Queue()
     close = tokens.convert_tokens_to_ids("</search>")

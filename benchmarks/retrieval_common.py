@@ -19,8 +19,10 @@ from mrsearch.retrieval.indexes.encoder import load_encoder
 from mrsearch.retrieval.indexes.manifest import write_manifest
 from mrsearch.retrieval.indexes.passages import PassageStore, build_store
 from mrsearch.retrieval.indexes.vector_file import VectorWriter
+from mrsearch.runlog import processor
 
 SYLLABLES = [a + b for a in "bcdfglmnprstv" for b in ("a", "e", "i", "o", "u", "an", "er", "or")]
+EXTENSIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16", "i8mm")
 REALLY_ENCODED = 1024
 """Passages that the encoder sees; the other vectors are noisy mixes of theirs (timing does not depend on values)."""
 
@@ -140,5 +142,16 @@ async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body
 
 
 def machine() -> str:
-    """One line about where this ran."""
-    return f"{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}"
+    """One line about where this ran. Ratios depend on the processor: only some multiply bfloat16."""
+    model = f"{processor()} with {' '.join(extensions()) or 'extensions unknown'}"
+    return f"{model}, {os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}"
+
+
+def extensions() -> list[str]:
+    """Those of the processor's instructions, as the system names them, that arithmetic on vectors and matrices uses."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return [name for name in EXTENSIONS if name in flags]
