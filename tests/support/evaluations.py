@@ -67,7 +67,13 @@ def make_inputs(study: Study, folder: Path) -> Path:
 
 
 def run_evaluation(
-    study: Study, inputs: Path, out: Path, method: str = "sequential", seed: int = 0, endpoint: Path | None = None
+    study: Study,
+    inputs: Path,
+    out: Path,
+    method: str = "sequential",
+    seed: int = 0,
+    endpoint: Path | None = None,
+    limit: int | None = None,
 ) -> Path:
     """Evaluate the model of `inputs`; returns the folder of records. The cache lies beside it."""
     evaluate(
@@ -82,6 +88,7 @@ def run_evaluation(
         endpoint=endpoint,
         out=out / "eval",
         cache=out / "cache",
+        limit=limit,
     )
     return out / "eval"
 

@@ -81,6 +81,10 @@ def evaluate(
     cache: Annotated[
         Path, typer.Option(help="Folder of finished parts, from which an interrupted evaluation goes on.")
     ],
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask only so many questions of each benchmark, the same ones at every try."),
+    ] = None,
     endpoint: options.Endpoint = None,
     gpu_environment: placement.JobGpuEnvironment = None,
     site: placement.JobSite = None,
@@ -90,7 +94,7 @@ def evaluate(
     from mrsearch.evaluation.run import evaluate as run_evaluation
 
     files: dict[str, Any] = {"policy": policy, "questions": questions, "corpus": corpus, "indexes": indexes}
-    files |= {"endpoint": endpoint, "out": out, "cache": cache}
+    files |= {"endpoint": endpoint, "out": out, "cache": cache, "limit": limit}
     loaded = read_study(study)
     if gpu_environment is not None and loaded.resources.evaluate.gpus:
         names = {"study": study, "model": model, "method": method, "seed": str(seed)}

@@ -9,7 +9,12 @@ from typing import Any
 
 def first_by_id(rows: list[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
     """The first `count` rows by sha1 of the id; all of them, in their own order, for None."""
-    return rows if count is None else sorted(rows, key=_hashed_id)[:count]
+    return rows if count is None else sorted(rows, key=lambda row: hashed_id(row["id"]))[:count]
+
+
+def hashed_id(identifier: str) -> str:
+    """The sha1 of an id, by which questions are chosen."""
+    return hashlib.sha1(identifier.encode(), usedforsecurity=False).hexdigest()
 
 
 def split_by_id(
@@ -27,7 +32,3 @@ def split_by_id(
         )
     ids = {row["id"] for row in first_by_id(rows, count)}
     return [row for row in rows if row["id"] in ids], [row for row in rows if row["id"] not in ids]
-
-
-def _hashed_id(row: dict[str, Any]) -> str:
-    return hashlib.sha1(row["id"].encode(), usedforsecurity=False).hexdigest()

@@ -24,6 +24,7 @@ from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, digest
 from mrsearch.config.layout import RUN_FILE, cost_file, questions_file, record_file, score_file
 from mrsearch.config.protocol import Decoding
+from mrsearch.data.subsets import hashed_id
 from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.score_files import write_scores
 from mrsearch.evaluation.scores import score_record
@@ -54,28 +55,31 @@ def evaluate(
     endpoint: Path | None,
     out: Path,
     cache: Path,
+    limit: int | None = None,
 ) -> None:
     """Write, for every benchmark and decoding, the records of its questions and a file of their scores, and
     `out/run.json`.
 
     `policy` is a Hugging Face folder, `questions` holds <benchmark>.parquet, `corpus` and `indexes` are the
-    retriever's, `endpoint` tells where a served one is. What was finished before an interruption is taken from
+    retriever's, `endpoint` tells where a served one is. `limit` asks only so many questions of each benchmark, the
+    first by sha1 of the id, and stands in run.json then. What was finished before an interruption is taken from
     `cache`, which is removed at the end: with a server every question, else chunks of `evaluation.concurrency`. A
     second evaluation with the same cache waits for the first one. Records depend on the seed alone; times stand only
     in run.json, which describes the run as a training's does, with what each part took and with warnings about a
     model that does not fit.
 
-    Raises ValueError when more searches fail or more questions run out of time than the study allows, or when questions
-    and records do not match.
+    Raises ValueError for a limit below 1 or one that would replace an evaluation of more questions, when more searches
+    fail or more questions run out of time than the study allows, and when questions and records do not match.
     """
     import torch
 
     torch.set_num_threads(study.resources.evaluate.threads)
     inputs = _inputs(study, method, policy, questions, corpus, indexes)
+    _check_limit(limit, out)
     with locked(cache.with_name(f"{cache.name}.lock")) as waited:
-        if waited and _finished(out, study, model, method, seed, inputs):
+        if waited and _finished(out, study, model, method, seed, inputs, limit):
             return log.info("%s: another process has just finished this evaluation", out)
-        _evaluate(study, model, method, seed, inputs, questions, corpus, indexes, endpoint, out, cache)
+        _evaluate(study, model, method, seed, inputs, questions, corpus, indexes, endpoint, out, cache, limit)
 
 
 def _evaluate(
@@ -90,14 +94,15 @@ def _evaluate(
     endpoint: Path | None,
     out: Path,
     cache: Path,
+    limit: int | None,
 ) -> None:
     from mrsearch.policy.serving import open_policy
     from mrsearch.retrieval.engine import engine_of
 
     started = time.monotonic()
-    key = _inputs_key(study, model, method, seed, inputs)
+    key = _inputs_key(study, model, method, seed, inputs, limit)
     files = {(b, d): record_file(cache / key, b, d) for b in study.benchmarks for d in study.evaluation.decoding}
-    questions_of = {benchmark: read_questions(questions_file(questions, benchmark)) for benchmark in study.benchmarks}
+    questions_of = {name: _limited(read_questions(questions_file(questions, name)), limit) for name in study.benchmarks}
     warnings = doubts(study, model, inputs["policy"], _texts(questions_of))
     for warning in warnings:
         log.warning("%s", warning)
@@ -127,12 +132,39 @@ def _evaluate(
         "seconds": time.monotonic() - started,
         "parts": {name: cell.pop("seconds") for name, cell in cells.items()},
     }
-    extra = {"model": model, "method": method, "parts": cells, "warnings": warnings, "timing": timing}
+    extra: dict[str, object] = {
+        "model": model,
+        "method": method,
+        "parts": cells,
+        "warnings": warnings,
+        "timing": timing,
+    }
+    extra |= {} if limit is None else {"limit": limit}
     write_run(out / RUN_FILE, study=study, stage="evaluate", inputs=inputs, seeds=[seed], extra=extra)
     shutil.rmtree(cache, ignore_errors=True)
 
 
-def _finished(out: Path, study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path]) -> bool:
+def _limited(questions: list[Question], limit: int | None) -> list[Question]:
+    return questions if limit is None else sorted(questions, key=lambda question: hashed_id(question.id))[:limit]
+
+
+def _check_limit(limit: int | None, out: Path) -> None:
+    if limit is None:
+        return
+    if limit < 1:
+        raise ValueError(f"limit ({limit}): an evaluation asks at least 1 question of each benchmark")
+    run = read_json(out / RUN_FILE)
+    before = run.get("limit") if isinstance(run, dict) else limit
+    if before is None or before > limit:
+        count = "all" if before is None else str(before)
+        raise ValueError(
+            f"{out}: holds an evaluation of {count} questions, which limit ({limit}) would replace: name another folder"
+        )
+
+
+def _finished(
+    out: Path, study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path], limit: int | None
+) -> bool:
     """Whether `out` holds this very evaluation, whole."""
     run = read_json(out / RUN_FILE)
     pairs = itertools.product(study.benchmarks, study.evaluation.decoding)
@@ -140,8 +172,9 @@ def _finished(out: Path, study: Study, model: str, method: str, seed: int, input
     if not isinstance(run, dict) or not all(file.is_file() for file in files):
         return False
     contents = {name: item["sha256"] for name, item in run["inputs"].items()}
-    expected = (digest(study), model, method, [seed], {name: content_hash(path) for name, path in inputs.items()})
-    return (run["config_digest"], run["model"], run["method"], run["seeds"], contents) == expected
+    hashes = {name: content_hash(path) for name, path in inputs.items()}
+    expected = (digest(study), model, method, [seed], hashes, limit)
+    return (run["config_digest"], run["model"], run["method"], run["seeds"], contents, run.get("limit")) == expected
 
 
 class _Runner:
@@ -232,7 +265,7 @@ def _inputs(study: Study, method: str, policy: Path, questions: Path, corpus: Pa
     return inputs | (described_by(study, corpus, indexes) if study.methods[method].searches else {})
 
 
-def _inputs_key(study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path]) -> str:
+def _inputs_key(study: Study, model: str, method: str, seed: int, inputs: Mapping[str, Path], limit: int | None) -> str:
     """Digest of everything that decides records and scores, so that no file of another run is taken for this one's."""
     described = [
         digest(study.protocol, study.retrieval, study.methods[method], model, method, seed),
@@ -242,6 +275,7 @@ def _inputs_key(study: Study, model: str, method: str, seed: int, inputs: Mappin
     described += [digest(study.models[model]), str(study.evaluation.concurrency), digest(study.evaluation.generator)]
     described += [digest({name: benchmark.yes_no_rule for name, benchmark in study.benchmarks.items()})]
     described += [f"{name} {content_hash(path)}" for name, path in inputs.items()]
+    described += [] if limit is None else [f"limit {limit}"]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 
 
