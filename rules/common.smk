@@ -145,6 +145,12 @@ def index_placement(wildcards, resources):
     return [] if index_action(wildcards)[0] == "import" else [*ENVIRONMENTS, *RESOURCES.site]
 
 
+def model_files(wildcards):
+    """What shows that a folder's model is another than before."""
+    model = STUDY.models[wildcards.model]
+    return present([Path(model.path) / "config.json"]) if model.kind == "folder" else []
+
+
 def question_files(wildcards=None):
     """The benchmarks' tables."""
     return [LAYOUT.questions(benchmark) for benchmark in STUDY.benchmarks]

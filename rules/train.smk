@@ -3,6 +3,7 @@
 
 rule base_model:
     input:
+        model_files,
         corpus=LAYOUT.corpus,
     output:
         directory(LAYOUT.base("{model}")),

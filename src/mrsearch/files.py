@@ -100,7 +100,7 @@ def read_json(path: Path) -> Any | None:
     """The JSON value of a file, or None if it is missing or unreadable."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

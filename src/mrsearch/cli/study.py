@@ -19,9 +19,10 @@ def resolve(
     import json
 
     from mrsearch.config import load_run, load_study, write_study
+    from mrsearch.config.load import resolved_text
 
     study = load_study(load_run(json.loads(run) if run else {"study": name}))
     if out is None:
-        typer.echo(study.model_dump_json(indent=2))
+        typer.echo(resolved_text(study))
     else:
         write_study(study, out)

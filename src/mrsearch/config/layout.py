@@ -11,10 +11,10 @@ from mrsearch.config.load import digest
 from mrsearch.config.models import HubModel
 from mrsearch.config.run import Run
 from mrsearch.config.study import Study
+from mrsearch.config.trained_models import RUN_FILE
 
 STUDY_FILE = "study.json"
 TRAIN_LOG = "train.jsonl"
-RUN_FILE = "run.json"
 GROUPS_FILE = "groups.jsonl.gz"
 MODELS = "models"
 Seed = int | str

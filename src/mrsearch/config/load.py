@@ -18,6 +18,7 @@ from mrsearch.config.base import RENAMED, TRUTH_VALUE, WRITE_TEXT
 from mrsearch.config.parse import parse
 from mrsearch.config.run import Run
 from mrsearch.config.study import Study
+from mrsearch.config.trained_models import mismatches, with_trained_protocol
 from mrsearch.files import write_text
 from mrsearch.folder_rights import other_writers
 
@@ -60,12 +61,15 @@ def check_folders(run: Run) -> None:
 
 
 def load_study(run: Run, root: Path = Path()) -> Study:
-    """The run's study with its overrides and seeds applied.
+    """The run's study with its overrides and seeds applied, and the protocol of trained models that it names by folder.
 
-    Raises ConfigError with one message naming file, key and reason.
+    A model that was trained under another protocol than the study says is told in a warning. Raises ConfigError with
+    one message naming file, key and reason.
     """
     study = _study(run, root)
     check_gpu_index(study, run.paths.retriever_environment)
+    for mismatch in mismatches(study.models, study.protocol):
+        log.warning("%s", mismatch)
     return study
 
 
@@ -76,6 +80,10 @@ def _study(run: Run, root: Path) -> Study:
         _set(raw, dotted, value, path)
     if run.seeds is not None:
         raw["seeds"] = [run.seeds] if isinstance(run.seeds, int) else list(run.seeds)
+    try:
+        raw = with_trained_protocol(raw)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     return _worded(validated(Study, raw, str(path)), str(path))
 
 
@@ -115,7 +123,14 @@ def read_study(source: str | Path) -> Study:
 
 def write_study(study: Study, path: Path) -> None:
     """Write the resolved study as JSON, whole or not at all; `read_study` reads it back."""
-    write_text(path, study.model_dump_json(indent=2) + "\n")
+    write_text(path, resolved_text(study) + "\n")
+
+
+def resolved_text(study: Study) -> str:
+    """The study as JSON with every value. Its preset is there too, so that no trained model changes what it says."""
+    values = study.model_dump(mode="json")
+    values["protocol"] = {"preset": study.protocol.preset, **values["protocol"]}
+    return json.dumps(values, indent=2, ensure_ascii=False)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -67,12 +67,15 @@ class HubModel(Model):
 
 
 class FolderModel(Model):
-    """A Hugging Face folder on disk, for instance a published Search-R1 or MR-Search checkpoint."""
+    """A Hugging Face folder on disk: what a study trained, or for instance a published Search-R1 or MR-Search
+    checkpoint."""
 
     kind: Literal["folder"] = "folder"
     """Marks this source."""
     path: str
-    """The folder."""
+    """The folder. A model that a study trained (`results/<study>/models/<model>/<method>/seed<k>/model`) brings the
+    protocol of its training from the run.json beside it: all keys that the study does not give, or none where the study
+    gives `protocol.preset`."""
 
 
 LanguageModel = Annotated[TinyModel | HubModel | FolderModel, Field(discriminator="kind")]

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study
-from mrsearch.config.layout import RUN_FILE
 from mrsearch.config.models import FolderModel
 from mrsearch.config.protocol import Protocol
-from mrsearch.files import read_json
+from mrsearch.config.trained_models import differing, training_record
 
 MOSTLY = 0.5
 SAMPLED = 20
@@ -56,35 +55,9 @@ def _other_protocol(study: Study, model: str, policy: Path) -> Iterator[str]:
     config = study.models[model]
     folders = [policy, Path(config.path)] if isinstance(config, FolderModel) else [policy]
     # A model that was trained from the folder of another study shows its own training.
-    record = next((training for folder in folders if (training := _training(folder))), None)
-    if record is not None and (keys := _differing(record[1], study.protocol)):
+    record = next((training for folder in folders if (training := training_record(folder))), None)
+    if record is not None and (keys := differing(record[1], study.protocol)):
         yield (
             f"{policy}: was trained under another protocol ({record[0]}): {', '.join(keys)} differ, so its numbers do "
             "not show what it learned: take the protocol of its training"
         )
-
-
-def _training(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The run record of the training that made a folder, which lies in or beside it, and the protocol in it."""
-    for path in (folder / RUN_FILE, folder.parent / RUN_FILE):
-        record = read_json(path)
-        if not isinstance(record, dict) or record.get("stage") == "evaluate":
-            continue
-        outputs, config = record.get("outputs"), record.get("config")
-        entries = outputs.values() if isinstance(outputs, dict) else ()
-        folders = [entry.get("path") for entry in entries if isinstance(entry, dict)]
-        protocol = config.get("protocol") if isinstance(config, dict) else None
-        if isinstance(protocol, dict) and (path.parent == folder or folder.name in folders):
-            return path, protocol
-    return None
-
-
-def _differing(recorded: dict[str, Any], protocol: Protocol) -> list[str]:
-    """The keys in which a recorded protocol differs."""
-    current = protocol.model_dump(mode="json")
-    try:
-        recorded = Protocol.model_validate(recorded).model_dump(mode="json")
-    except ValueError:  # of another version: its keys are compared as they stand
-        current = {key: value for key, value in current.items() if key in recorded}
-    keys = sorted(current.keys() | recorded.keys())
-    return [f"protocol.{key}" for key in keys if current.get(key) != recorded.get(key)]

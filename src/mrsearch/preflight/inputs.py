@@ -35,7 +35,9 @@ def models(study: Study) -> Iterator[str]:
     """Folders of a study's own models."""
     for name, model in study.models.items():
         if isinstance(model, FolderModel) and not (Path(model.path) / "config.json").is_file():
-            yield f"models.{name}.path ({model.path}) is no model folder: it holds no config.json"
+            trained = Path(model.path) / "model"
+            way_out = f": name {trained}, which does" if (trained / "config.json").is_file() else ""
+            yield f"models.{name}.path ({model.path}) is no model folder: it holds no config.json{way_out}"
 
 
 def packages(study: Study) -> Iterator[str]:

@@ -81,7 +81,7 @@ RECORDS = {
     "without keys that came later": (trained({k: v for k, v in OWN.items() if k != "chat_template"}), []),
     "other tokens a turn": (trained({**OWN, "max_turn_tokens": 77}), ["max_turn_tokens"]),
     "other prompts": (trained({**OWN, "prompts": {**OWN["prompts"], "reflection": "again"}}), ["prompts"]),
-    "a preset": (trained(Protocol(preset="search_r1").model_dump(mode="json")), ["tags", "preset"]),
+    "a preset": (trained(Protocol(preset="search_r1").model_dump(mode="json")), ["title_quotes", "preset"]),
     "template arguments": (trained({**OWN, "chat_template": {"arguments": {"enable_thinking": False}}}), ["chat_"]),
     "a key that is gone": (trained({**OWN, "max_turns": 9, "old_key": 1}), ["max_turns", "old_key"]),
     "of another folder": (trained({**OWN, "max_turns": 9}, name="other"), []),

@@ -232,3 +232,11 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_variable(
     monkeypatch.setattr(machine.tempfile, "TemporaryFile", full)
     (problem,) = machine.cache()
     assert "Disk quota exceeded" in problem
+
+
+def test_the_folder_of_a_training_leads_to_its_model(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    study = load_study(Run(overrides={"models.mine": {"kind": "folder", "path": str(tmp_path)}}), root)
+    (message,) = inputs.models(study)
+    assert message.endswith(f"holds no config.json: name {tmp_path / 'model'}, which does")
