@@ -265,8 +265,8 @@ class Layout(StudyFolder):
 
     def evaluation_files(self, model: str, method: str, seed: Seed) -> list[Path]:
         """What one evaluation writes: meta-episodes, scores, then run.json."""
-        place = (model, method, seed)
-        return [*self.record_files(*place), *self.score_files(*place), self.evaluation_record(*place)]
+        job = (model, method, seed)
+        return [*self.record_files(*job), *self.score_files(*job), self.evaluation_record(*job)]
 
     def _evaluation_files(
         self, file: Callable[[Path, str, str], Path], model: str, method: str, seed: Seed

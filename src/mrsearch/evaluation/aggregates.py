@@ -65,7 +65,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class _Summary:
+class _CellSummary:
     """What is left of a cell: a few numbers of each measure, and the scores that comparisons need."""
 
     names: list[tuple[str, str]]
@@ -99,7 +99,7 @@ def aggregate(study: Study, cells: Iterable[Cell]) -> Iterator[dict[str, Any]]:
                     yield {**keys, "episode": HEADLINE, **row, **count}
 
 
-def _summary(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _Summary:
+def _summary(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _CellSummary:
     rates_K = np.array([metric.startswith(RATES) for metric, _ in cell.names])
     headline = [cell.names.index((metric, HEADLINE)) for metric in COMPARED]
     estimates, compared = {}, {}
@@ -108,10 +108,10 @@ def _summary(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _Summ
         compared[label] = values_SQK[..., headline]
         values_SQK = values_SQK if trained(study, cell.method) else mean_over_seeds(values_SQK)
         estimates[label] = statistics.estimate(values_SQK, rates_K, study.report.confidence)
-    return _Summary(cell.names, estimates, compared)
+    return _CellSummary(cell.names, estimates, compared)
 
 
-def _estimates(study: Study, summary_of: dict[str, _Summary], label: str) -> Iterator[dict[str, Any]]:
+def _estimates(study: Study, summary_of: dict[str, _CellSummary], label: str) -> Iterator[dict[str, Any]]:
     """Every measure on every benchmark and on average."""
     by_benchmark = {benchmark: summary.estimates[label] for benchmark, summary in summary_of.items()}
     by_benchmark["average"] = statistics.average([by_benchmark[name] for name in averaged(study)])
@@ -125,7 +125,7 @@ def _estimates(study: Study, summary_of: dict[str, _Summary], label: str) -> Ite
 
 
 def _comparisons(
-    study: Study, method: str, of_method: dict[str, dict[str, _Summary]], label: str
+    study: Study, method: str, of_method: dict[str, dict[str, _CellSummary]], label: str
 ) -> Iterator[dict[str, Any]]:
     """What the method answers against each of its references, p-values where all seeds stand together."""
     scores = _compared(of_method[method], label)
@@ -135,5 +135,5 @@ def _comparisons(
             yield {**row, "reference": reference}
 
 
-def _compared(summary_of: dict[str, _Summary], label: str) -> Scores:
+def _compared(summary_of: dict[str, _CellSummary], label: str) -> Scores:
     return {benchmark: summary.compared[label] for benchmark, summary in summary_of.items()}

@@ -190,6 +190,7 @@ class _Runner:
         engine: OpenEngine | None,
     ) -> None:
         self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
+        self.model, self.method = model, method
         self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
         self.agent = Agent(policy, engine, AgentSpec.of(study, method), Renderer(policy.tokenizer, study.protocol))
 
@@ -222,7 +223,7 @@ class _Runner:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(cost_file(path), {"questions": len(records), "seconds": seconds, **counts})
         scores = score_file(path.parent, benchmark, decoding)
-        key = (self.tags["model"], self.tags["method"], self.seed, decoding, benchmark)
+        key = (self.model, self.method, self.seed, decoding, benchmark)
         seal_file(scores, scores, write_scores(self.study, key, records, scores))
         write_sealed_records(path, records)
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
@@ -231,7 +232,7 @@ class _Runner:
         self, benchmark: str, decoding: Decoding, name: str, questions: Sequence[Question], folder: Path
     ) -> list[MetaEpisode]:
         settings = self.study.evaluation
-        with Meter(f"{self.tags['method']}: {benchmark}, {name}", len(questions)) as meter:
+        with Meter(f"{self.method}: {benchmark}, {name}", len(questions)) as meter:
             scored = _Scored(meter)
             jobs = []
             for question in questions:
@@ -284,10 +285,10 @@ def _texts(questions_of: Mapping[str, Sequence[Question]]) -> dict[str, list[str
 
 
 def _is_made(folder: Path, benchmark: str, decoding: str, count: int) -> bool:
-    """Whether records, their scores and what they cost were made before, whole."""
+    """Whether records, their scores and what they cost were made before, sealed."""
     records = record_file(folder, benchmark, decoding)
-    whole = is_sealed(records, count) and is_sealed(score_file(folder, benchmark, decoding), count)
-    return whole and isinstance(read_json(cost_file(records)), dict)
+    sealed = is_sealed(records, count) and is_sealed(score_file(folder, benchmark, decoding), count)
+    return sealed and isinstance(read_json(cost_file(records)), dict)
 
 
 def _forget_others(cache: Path, key: str) -> None:

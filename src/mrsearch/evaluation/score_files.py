@@ -22,8 +22,8 @@ from mrsearch.files import atomic_file
 
 VERSION = 1
 """Of the columns and their meaning."""
-PLACE = ("model", "method", "seed", "decoding", "benchmark")
-TAGS = ("study", *PLACE)
+KEY_TAGS = ("model", "method", "seed", "decoding", "benchmark")
+TAGS = ("study", *KEY_TAGS)
 METADATA = b"mrsearch"
 TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.float64())}
 REMEDY = "evaluate again"
@@ -102,4 +102,4 @@ def _rows(study: Study, key: RecordKey, records: Iterable[MetaEpisode]) -> Itera
         tags = {tag: record.tags.get(tag) for tag in TAGS}
         if tags != expected:
             raise ValueError(f"a record is tagged {tags}, but its place says {expected}: {REMEDY}")
-        yield {**{tag: expected[tag] for tag in PLACE}, **score_row(record, **settings)}
+        yield {**{tag: expected[tag] for tag in KEY_TAGS}, **score_row(record, **settings)}
