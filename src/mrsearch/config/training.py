@@ -80,6 +80,16 @@ class PolicyTraining(Model):
         return self
 
     @model_validator(mode="after")
+    def _trainer_has_it(self) -> PolicyTraining:
+        """Keys of verl that ask for what the local trainer has not."""
+        if self.backend == "local" and self.verl.overrides:
+            raise ValueError(
+                "verl.overrides sets keys of verl's configuration, which backend: local does not read: remove it, or "
+                "set backend: verl"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _probabilities_agree(self) -> PolicyTraining:
         if self.backend == "verl" and self.verl.old_logprobs == "rollout" and self.top_p < 1.0:
             raise ValueError(

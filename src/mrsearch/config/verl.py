@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from mrsearch.config.base import (
+    MOST,
     LearningRate,
+    Measured,
     Model,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
 )
+from mrsearch.config.verl_keys import refusal
 
 ATTENTION = r"^(auto|sdpa|flex_attention|flash_attention_[23]|[\w.-]+/[\w.-]+@[0-9a-f]{40})$"
 """Names of attention that the configuration takes. A kernel of the hub is code, hence the revision."""
+
+DOTTED = re.compile(r"[\w-]+(\.[\w-]+)+")
+Scalar = bool | Annotated[int, Field(ge=-MOST, le=MOST)] | Measured | str | None
+"""What a key of verl's may be set to."""
 
 
 class HealthLimits(Model):
@@ -97,6 +105,21 @@ class VerlTraining(Model):
     """Which checkpoint becomes the trained model."""
     health: HealthLimits = HealthLimits()
     """Alarms."""
+    overrides: dict[str, Scalar | list[Scalar]] = {}
+    """Further keys of verl's own configuration, dotted, with their values (`trainer.balance_batch: false`). Keys that
+    the recipe sets are refused with the way to set them, and keys that the installed verl does not have when the
+    training starts; `mrsearch verl-config` says so beforehand."""
+
+    @model_validator(mode="after")
+    def _overrides_are_free(self) -> VerlTraining:
+        for key, value in self.overrides.items():
+            if not DOTTED.fullmatch(key):
+                raise ValueError(f"overrides: {key[:200]!r} is no dotted key of verl's, as trainer.balance_batch is")
+            if reason := refusal(key):
+                raise ValueError(f"overrides: {key}: {reason}")
+            if any(isinstance(member, str) and "${" in member for member in _members(value)):
+                raise ValueError(f"overrides: {key}: refers to another value ({value!r}): write the value itself")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> VerlTraining:
@@ -105,3 +128,7 @@ class VerlTraining(Model):
         if self.max_logprob_difference is not None and self.old_logprobs == "rollout":
             raise ValueError("max_logprob_difference compares with recomputed values: set old_logprobs: recompute")
         return self
+
+
+def _members(value: Scalar | list[Scalar]) -> list[Scalar]:
+    return value if isinstance(value, list) else [value]

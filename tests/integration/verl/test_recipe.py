@@ -118,3 +118,37 @@ def test_a_key_that_verl_does_not_have_is_refused(shared):
     changes["data"]["max_obs_length"] = 1024
     with pytest.raises(ValueError, match="max_obs_length"):
         recipe.compose(changes)
+
+
+def test_overrides_reach_verl_where_its_keys_are_known(shared):
+    chosen = {
+        "actor_rollout_ref.rollout.max_num_seqs": 512,
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.quantization": "fp8",
+        "actor_rollout_ref.actor.policy_loss.clip_cov_ratio": 0.01,
+        "trainer.balance_batch": False,
+    }
+    config = compose_with(shared, "paper", "qwen2.5-7b", "mr_search", {"training.verl.overrides": chosen})
+    assert config.actor_rollout_ref.rollout.max_num_seqs == 512
+    assert config.actor_rollout_ref.rollout.engine_kwargs.vllm.quantization == "fp8"
+    assert config.actor_rollout_ref.actor.policy_loss.clip_cov_ratio == 0.01
+    assert config.trainer.balance_batch is False
+    assert config.actor_rollout_ref.model.override_config.attn_implementation == "flex_attention"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("trainer.balance_bach", False, "has no key trainer.balance_bach: did you mean trainer.balance_batch?"),
+        ("actor.entropy_checkpointing", True, "did you mean actor_rollout_ref.actor.entropy_checkpointing or"),
+        ("ray_kwargs.ray_init.num_gpus", 1, "did you mean ray_kwargs.ray_init.num_cpus"),
+        ("mr_search.run", "x", "the installed verl has no key mr_search.run"),
+        ("trainer.balance_batch", "no", "is 'no', where verl has a truth value (True): write a truth value"),
+        ("actor_rollout_ref.rollout.max_num_seqs", "512", "where verl has a number (256): write a number"),
+        ("actor_rollout_ref.rollout.engine_kwargs", 1, "is a section of verl's configuration: name a key of it"),
+    ],
+)
+def test_an_override_that_verl_does_not_know_is_refused(shared, key, value, message):
+    study = load_study(Run(study="paper", overrides={"training.verl.overrides": {key: value}}), ROOT)
+    with pytest.raises(ValueError, match=r"training\.verl\.overrides") as refused:
+        recipe.compose(recipe.settings(training_run(study, "qwen2.5-7b", "mr_search", 0, shared, Path("/run"))))
+    assert message in str(refused.value)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from mrsearch.training.verl.overrides import with_overrides
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,19 +16,25 @@ SINGLE = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
 
 def compose_with(
-    defaults: str, changes: dict[str, Any], section: str, open_up: Callable[[Any], None], overrides: Sequence[str] = ()
+    defaults: str,
+    changes: dict[str, Any],
+    section: str,
+    open_up: Callable[[Any], None],
+    choices: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
 ) -> DictConfig:
     """verl's file `defaults` with the changes; a key that the installed verl does not have is a ValueError.
 
     section: the key of what our own trainer reads, which verl cannot know. `open_up` sets keys that hold whatever their
-    readers know, so that they may be changed; `overrides` choose among verl's groups of defaults.
+    readers know, so that they may be changed; `choices` choose among verl's groups of defaults; `overrides` are the
+    study's values for verl's own dotted keys.
     """
     from hydra import compose, initialize_config_module
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     with initialize_config_module(version_base=None, config_module="verl.trainer.config"):
-        config = compose(defaults, overrides=list(overrides))
+        config = compose(defaults, overrides=list(choices))
     with open_dict(config):
         open_up(config)
     verl_changes = {name: value for name, value in changes.items() if name != section}
@@ -34,9 +42,10 @@ def compose_with(
         merged = OmegaConf.merge(config, verl_changes)
     except OmegaConfBaseException as error:
         raise ValueError(f"the installed verl has no such setting: {' '.join(str(error).split())}") from error
+    assert isinstance(merged, type(config))
+    merged = with_overrides(merged, overrides or {})
     with open_dict(merged):
         merged[section] = changes[section]
-    assert isinstance(merged, type(config))
     return merged
 
 

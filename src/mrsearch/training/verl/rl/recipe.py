@@ -58,6 +58,7 @@ def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
             "algorithm": train.algorithm,
             "episode_mask": list(train.episode_mask) if train.episode_mask else None,
             "row_per_episode": method.context == "previous",
+            "overrides": training.verl.overrides,
         },
     }
 
@@ -65,7 +66,8 @@ def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
 def compose(changes: dict[str, Any]) -> DictConfig:
     """The whole configuration of verl's trainer; a key that the installed verl does not have is a ValueError."""
     rollout = changes["actor_rollout_ref"]["rollout"]["name"]
-    return compose_with("ppo_trainer", changes, TRAINER, _open_up, [f"actor_rollout_ref.rollout.name={rollout}"])
+    choice = [f"actor_rollout_ref.rollout.name={rollout}"]
+    return compose_with("ppo_trainer", changes, TRAINER, _open_up, choice, changes[TRAINER]["overrides"])
 
 
 def _open_up(config: Any) -> None:
