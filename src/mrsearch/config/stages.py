@@ -20,6 +20,14 @@ TRAINING_DATA = ("train", "validation_share", "drop_overlap")
 """Keys of a folder or of published data that decide what is trained on."""
 DATA_OPTIONS = {"world": (), "folder": TRAINING_DATA, "hub": ("validation_share",)}
 """Keys of each kind of data that change nothing while they are null or false."""
+LOSS_OPTIONS = {
+    "clip_range_high": None,
+    "dual_clip": None,
+    "importance_sampling_level": "token",
+    "entropy_coeff": 0.0,
+    "loss_scale_factor": None,
+}
+"""Keys of the local trainer that change nothing at these values."""
 PROMPTS = {"ircot": ("ircot", "conclude"), "search_o1": ("read",)}
 """Prompts that one procedure alone reads."""
 
@@ -124,9 +132,13 @@ def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
 
 
 def _training(study: Study) -> dict[str, object]:
-    """Reinforcement learning without the settings of a trainer that is not in use."""
-    local = study.training.backend == "local"
-    return study.training.model_dump(mode="json", exclude={"verl"} if local else None)
+    """Reinforcement learning without the settings of a trainer that is not in use, and without the local trainer's
+    options that it does not use."""
+    values: dict[str, object] = study.training.model_dump(mode="json")
+    if study.training.backend == "verl":
+        return values
+    unused = {"verl", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}
+    return {key: value for key, value in values.items() if key not in unused}
 
 
 def _sft(study: Study, method: str) -> dict[str, object]:

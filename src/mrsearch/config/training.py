@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mrsearch.config.base import (
+    LARGEST,
     Beta,
     LearningRate,
     Model,
@@ -52,13 +53,27 @@ class PolicyTraining(Model):
     """Linear warm-up."""
     clip_range: PositiveFloat = 0.2
     """Epsilon of the PPO clip."""
+    clip_range_high: PositiveFloat | None = None
+    """Epsilon above a ratio of 1, where it differs (DAPO's clip-higher: 0.28); null takes `clip_range`."""
+    dual_clip: float | None = Field(3.0, gt=1.0, le=LARGEST)
+    """Largest ratio that counts for a token of negative advantage (released scripts: verl's 3); null has no limit.
+    Ratios of whole sequences have none."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """token: PPO's ratio of each token; sequence: the geometric mean over a training sequence's trained tokens for all
+    of them (GSPO), whose clip range is smaller by orders."""
+    entropy_coeff: NonNegativeFloat = 0.0
+    """Weight of the entropy bonus (paper: 0)."""
     kl_coef: NonNegativeFloat = 0.0
     """Weight of the KL penalty towards the starting policy (paper: 0)."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradient clipping."""
-    loss_aggregation: Literal["meta_episode_mean", "token_mean"] = "meta_episode_mean"
+    loss_aggregation: Literal["meta_episode_mean", "token_mean", "meta_episode_sum"] = "meta_episode_mean"
     """meta_episode_mean: mean over a meta-episode's trained tokens, then over meta-episodes (paper, eq. 9);
-    token_mean: over all trained tokens of the mini-batch (released scripts)."""
+    token_mean: over all trained tokens of the mini-batch (released scripts); meta_episode_sum: sum over a
+    meta-episode's trained tokens divided by `loss_scale_factor`, then mean over meta-episodes, without bias by length
+    (Dr. GRPO)."""
+    loss_scale_factor: PositiveInt | None = None
+    """Tokens that `meta_episode_sum` divides by, the same for all meta-episodes."""
     temperature: PositiveFloat = 1.0
     """Rollout temperature."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
@@ -80,13 +95,27 @@ class PolicyTraining(Model):
         return self
 
     @model_validator(mode="after")
-    def _trainer_has_it(self) -> PolicyTraining:
-        """Keys of verl that ask for what the local trainer has not."""
-        if self.backend == "local" and self.verl.overrides:
+    def _sums_are_scaled(self) -> PolicyTraining:
+        if (self.loss_aggregation == "meta_episode_sum") != (self.loss_scale_factor is not None):
             raise ValueError(
-                "verl.overrides sets keys of verl's configuration, which backend: local does not read: remove it, or "
-                "set backend: verl"
+                f"loss_scale_factor ({self.loss_scale_factor}) goes with loss_aggregation: meta_episode_sum, which "
+                f"needs one, and loss_aggregation is {self.loss_aggregation}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _trainer_has_it(self) -> PolicyTraining:
+        """Keys of verl's that ask for what the local trainer has not."""
+        verl = self.verl
+        verl_alone = {
+            "overrides": bool(verl.overrides),
+            "rollout_is": verl.rollout_is is not None,
+            "fused_kernels": verl.fused_kernels is not None,
+            "chunked_entropy": verl.chunked_entropy,
+        }
+        if self.backend == "local" and any(verl_alone.values()):
+            names = " and ".join(f"verl.{key}" for key, is_set in verl_alone.items() if is_set)
+            raise ValueError(f"backend: local has no {names}: remove it, or set backend: verl")
         return self
 
     @model_validator(mode="after")

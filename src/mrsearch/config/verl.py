@@ -59,17 +59,28 @@ class VerlTraining(Model):
     GPU use."""
     tensor_parallel: PositiveInt = 1
     """GPUs that share one copy of the model for generation."""
-    gpu_memory_utilization: float = Field(0.6, gt=0.0, lt=1.0)
-    """Share of each GPU's memory that generation may take."""
+    gpu_memory_utilization: float = Field(0.8, gt=0.0, lt=1.0)
+    """Share of each GPU's memory that generation may take (released scripts: 0.6). Without `offload`, what training
+    keeps on the GPU must fit beside it."""
     request_seeds: bool = False
     """Send each generation's own seed to vLLM. It then draws such tokens one request after another, and on GPUs samples
     differ all the same. transformers always has seeds, sglang never."""
     max_prompt_tokens: PositiveInt = 1024
     """Longest first prompt; a longer one ends the training with an error, as nothing is cut."""
+    use_dynamic_bsz: bool = True
+    """Pack as many sequences into a forward and backward pass as fit into `max_token_len_per_gpu`; false takes
+    `micro_batch_size_per_gpu` of them, however short (released scripts)."""
     max_token_len_per_gpu: PositiveInt | None = None
-    """Tokens of one forward and backward pass per GPU, sequences packed; null takes `micro_batch_size_per_gpu`."""
+    """Tokens of one forward and backward pass per GPU, at least those of the longest sequence; null takes
+    `micro_batch_size_per_gpu` sequences of the greatest length."""
     micro_batch_size_per_gpu: PositiveInt = 4
     """Sequences of one forward and backward pass per GPU (released scripts: 4)."""
+    fused_kernels: Literal["torch", "triton"] | None = None
+    """Compute log-probabilities and entropies from hidden states, without logits of the whole vocabulary: torch in
+    chunks, triton in one kernel; null forms the logits. For models whose logits are the product with `lm_head` alone,
+    as Qwen's and Llama's are."""
+    chunked_entropy: bool = False
+    """Compute entropies a part of the tokens at a time, where logits are formed."""
     offload: bool = True
     """Keep weights and optimizer state in main memory while servers generate (released scripts: yes)."""
     attention: str = Field("auto", pattern=ATTENTION)
@@ -82,6 +93,11 @@ class VerlTraining(Model):
     old_logprobs: Literal["recompute", "rollout"] = "recompute"
     """What the PPO ratio divides by: probabilities under the trained model before the step (released scripts), or those
     that the server sampled with, as training.backend: local does."""
+    rollout_is: Literal["token", "sequence"] | None = None
+    """Weigh tokens by the ratio of the trained model before the step to the server that sampled, truncated at
+    `rollout_is_threshold`: each token's, or the product over its sequence. Needs `old_logprobs: recompute`."""
+    rollout_is_threshold: PositiveFloat = 2.0
+    """Largest weight of `rollout_is`."""
     critic_learning_rate: LearningRate = 1e-5
     """Learning rate of the critic, for algorithm ppo."""
     gae_lambda: float = Field(1.0, ge=0.0, le=1.0)
@@ -110,6 +126,12 @@ class VerlTraining(Model):
     the recipe sets are refused with the way to set them, and keys that the installed verl does not have when the
     training starts; `mrsearch verl-config` says so beforehand."""
 
+    def tokens_per_gpu(self, longest: int) -> int:
+        """Tokens of one forward and backward pass on one GPU, at most, where no sequence has more than `longest`."""
+        if self.max_token_len_per_gpu is not None:
+            return self.max_token_len_per_gpu
+        return -(-self.micro_batch_size_per_gpu * longest // self.sequence_parallel)
+
     @model_validator(mode="after")
     def _overrides_are_free(self) -> VerlTraining:
         for key, value in self.overrides.items():
@@ -127,6 +149,16 @@ class VerlTraining(Model):
             raise ValueError("export: best needs keep_best: true and validation_questions above 0")
         if self.max_logprob_difference is not None and self.old_logprobs == "rollout":
             raise ValueError("max_logprob_difference compares with recomputed values: set old_logprobs: recompute")
+        if self.rollout_is is not None and self.old_logprobs == "rollout":
+            raise ValueError(
+                f"rollout_is ({self.rollout_is}) weighs by recomputed values, and with old_logprobs: rollout the ratio "
+                "has that weight already: set old_logprobs: recompute, or remove it"
+            )
+        if self.max_token_len_per_gpu is not None and not self.use_dynamic_bsz:
+            raise ValueError(
+                f"max_token_len_per_gpu ({self.max_token_len_per_gpu}) needs use_dynamic_bsz: true: set that, or "
+                "remove it"
+            )
         return self
 
 

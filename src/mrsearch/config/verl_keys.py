@@ -31,10 +31,15 @@ STUDY_KEYS: dict[str, tuple[str, ...]] = {
     "training.betas": _below(_UPDATED, "optim.betas"),
     "training.weight_decay": _below(_UPDATED, "optim.weight_decay"),
     "training.warmup_steps": _below(_UPDATED, "optim.lr_warmup_steps*", "optim.lr_scheduler_type"),
-    "training.clip_range": _below((_ACTOR,), "clip_ratio", "clip_ratio_low", "clip_ratio_high"),
+    "training.clip_range": _below((_ACTOR,), "clip_ratio", "clip_ratio_low"),
+    "training.clip_range_high": (f"{_ACTOR}.clip_ratio_high",),
+    "training.dual_clip": (f"{_ACTOR}.clip_ratio_c",),
+    "training.importance_sampling_level": (f"{_ACTOR}.policy_loss.loss_mode",),
+    "training.entropy_coeff": (f"{_ACTOR}.entropy_coeff",),
     "training.kl_coef": (*_below((_ACTOR,), "use_kl_loss", "kl_loss_coef"), "algorithm.use_kl_in_reward"),
     "training.max_grad_norm": _below(_UPDATED, "grad_clip", "optim.clip_grad"),
     "training.loss_aggregation": (f"{_ACTOR}.loss_agg_mode",),
+    "training.loss_scale_factor": (f"{_ACTOR}.loss_scale_factor",),
     "training.temperature": (f"{_ROLLOUT}.temperature",),
     "training.top_p": (f"{_ROLLOUT}.top_p",),
     "training.checkpoint_every": ("trainer.save_freq",),
@@ -42,14 +47,24 @@ STUDY_KEYS: dict[str, tuple[str, ...]] = {
     "training.verl.tensor_parallel": (f"{_ROLLOUT}.tensor_model_parallel_size",),
     "training.verl.gpu_memory_utilization": (f"{_ROLLOUT}.gpu_memory_utilization",),
     "training.verl.max_prompt_tokens": ("data.max_prompt_length",),
+    "training.verl.use_dynamic_bsz": (
+        *_below(_UPDATED, "use_dynamic_bsz"),
+        *_below(_SCORING, "log_prob_use_dynamic_bsz"),
+    ),
     "training.verl.max_token_len_per_gpu": (
-        *_below(_UPDATED, "ppo_max_token_len_per_gpu", "use_dynamic_bsz"),
-        *_below(_SCORING, "log_prob_max_token_len_per_gpu", "log_prob_use_dynamic_bsz"),
+        *_below(_UPDATED, "ppo_max_token_len_per_gpu"),
+        *_below(_SCORING, "log_prob_max_token_len_per_gpu"),
     ),
     "training.verl.micro_batch_size_per_gpu": (
         *_below(_UPDATED, "ppo_micro_batch_size_per_gpu"),
         *_below(_SCORING, "log_prob_micro_batch_size_per_gpu"),
     ),
+    "training.verl.fused_kernels": _below(
+        ("actor_rollout_ref.model",), "use_fused_kernels", "fused_kernel_options.impl_backend"
+    ),
+    "training.verl.chunked_entropy": (f"{_ACTOR}.entropy_from_logits_with_chunking",),
+    "training.verl.rollout_is": ("algorithm.rollout_correction.rollout_is",),
+    "training.verl.rollout_is_threshold": ("algorithm.rollout_correction.rollout_is_threshold",),
     "training.verl.offload": (
         *_below(_SHARDED, "param_offload"),
         f"{_ACTOR}.fsdp_config.optimizer_offload",
@@ -102,7 +117,6 @@ FIXED_KEYS: dict[str, tuple[str, ...]] = {
         "ray_kwargs.ray_init.address",
     ),
     "the estimate of the KL term is the local trainer's too": (f"{_ACTOR}.kl_loss_type",),
-    "the entropy bonus is no part of the loss": (f"{_ACTOR}.entropy_coeff",),
 }
 """By the reason why no study sets them."""
 

@@ -19,19 +19,12 @@ RUNTIME_BYTES = 3_500_000_000
 """CUDA context, NCCL buffers, allocator's slack and what a sleeping server keeps (CUDA graphs)."""
 
 
-def tokens_per_pass(study: Study, length: int | None = None) -> int:
-    """Tokens of one forward and backward pass on one GPU, at worst."""
-    verl = study.training.verl
-    if verl.max_token_len_per_gpu is not None:
-        return verl.max_token_len_per_gpu
-    return verl.micro_batch_size_per_gpu * (length or study.protocol.longest_sequence)
-
-
 def training_memory(study: Study, shape: Shape) -> dict[str, float]:
     """What one GPU holds during an update, by item; the job's GPUs share the training state."""
     resources, verl = study.resources.train, study.training.verl
-    tokens = tokens_per_pass(study) / verl.sequence_parallel
-    return _update(shape, tokens, max(1, resources.gpus * resources.nodes), verl.gradient_checkpointing)
+    tokens = verl.tokens_per_gpu(study.protocol.longest_sequence)
+    items = _update(shape, tokens, max(1, resources.gpus * resources.nodes), verl.gradient_checkpointing)
+    return items if verl.fused_kernels is None else items | {"logits": 0.0}
 
 
 def fine_tuning_memory(study: Study, shape: Shape, gpus: int) -> dict[str, float]:

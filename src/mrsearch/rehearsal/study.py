@@ -109,7 +109,8 @@ def _training(study: Study, batch: int) -> dict[str, Any]:
     ranks = (resources.gpus * resources.nodes or verl["cpu_ranks"]) // verl["sequence_parallel"]
     # The few sequences of a small mini-batch are divided too, by as large a part as they allow.
     of_rank = max(1, mini * training.group_size // ranks)
-    verl["micro_batch_size_per_gpu"] = math.gcd(verl["micro_batch_size_per_gpu"], of_rank)
+    if not verl["use_dynamic_bsz"]:
+        verl["micro_batch_size_per_gpu"] = math.gcd(verl["micro_batch_size_per_gpu"], of_rank)
     return {
         "steps": STEPS,
         "token_budget": None,

@@ -25,18 +25,20 @@ def pad(rows: Sequence[Sequence[float]], dtype: torch.dtype, value: float = 0) -
     return out
 
 
-def score_tokens(model: Any, token_ids_BT: Tensor, chosen_BT: Tensor, temperature: float = 1.0) -> TokenScores:
+def score_tokens(
+    model: Any, token_ids_BT: Tensor, chosen_BT: Tensor, temperature: float = 1.0, *, train_entropy: bool = False
+) -> TokenScores:
     """Log-probabilities [K] of the tokens that `chosen_BT` marks, in row order, given all tokens before them.
 
     Rows are padded on the right, which causal attention never looks at. The first token of a row has no predecessor
     and may not be chosen. Only the chosen positions pass through the output layer, and through what the model does with
-    its logits beyond that (scaling, soft limits).
+    its logits beyond that (scaling, soft limits). The entropy has a gradient with `train_entropy` alone.
     """
     assert not bool(chosen_BT[:, 0].any()), "the first token of a sequence has no context to be predicted from"
     logits_KV = _chosen_logits(model, token_ids_BT[:, :-1], chosen_BT[:, 1:]).float() / temperature
     distribution = torch.log_softmax(logits_KV, -1)
     logprobs = distribution.gather(-1, token_ids_BT[:, 1:][chosen_BT[:, 1:]][:, None])[:, 0]
-    with torch.no_grad():
+    with torch.set_grad_enabled(train_entropy and torch.is_grad_enabled()):
         entropy = -(distribution.exp() * distribution).sum(-1)
     return TokenScores(logprobs, entropy)
 

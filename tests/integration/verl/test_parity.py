@@ -1,5 +1,7 @@
 """One recorded batch gives the same advantages and the same gradient from the local trainer and from verl's actor."""
 
+import dataclasses
+import math
 import os
 import random
 import socket
@@ -19,14 +21,25 @@ from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.retrieval.service.client import HttpEngine
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
 from mrsearch.training.rl.updates import policy_loss
-from mrsearch.training.sequences import pad
+from mrsearch.training.sequences import pad, score_tokens
 from mrsearch.training.verl.rl import advantage, recipe
 from mrsearch.training.verl.rl.agent_loop import outputs
 from mrsearch.training.verl.rl.batches import read_row
+from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.rows import FACTS
 
 CONTEXTS = {"full": "mr_search", "previous": "short"}
-LEVELS = ["token_mean", "meta_episode_mean"]
+OPTIONS = {
+    "token mean": {"loss_aggregation": "token_mean"},
+    "meta-episode mean": {"loss_aggregation": "meta_episode_mean"},
+    "without length bias": {"loss_aggregation": "meta_episode_sum", "loss_scale_factor": 64},
+    "clip-higher": {"loss_aggregation": "token_mean", "clip_range_high": 0.4},
+    "no dual clip": {"loss_aggregation": "token_mean", "dual_clip": None},
+    "a close dual clip": {"loss_aggregation": "meta_episode_mean", "dual_clip": 1.25},
+    "sequence ratio": {"importance_sampling_level": "sequence", "clip_range": 0.005, "clip_range_high": 0.01},
+    "entropy bonus": {"loss_aggregation": "token_mean", "entropy_coeff": 0.2},
+    "KL in the loss": {"loss_aggregation": "token_mean", "kl_coef": 0.5},
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +100,7 @@ def engine(study, shared):
         checkpoint_config=config.checkpoint,
     )
     made.initialize()
-    yield made, config
+    yield made
     torch.distributed.destroy_process_group()
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         os.environ.pop(name, None)  # other tests' processes are no ranks
@@ -127,12 +140,19 @@ def test_advantages_are_equal(study, recorded):
         assert one.logprobs == [0.0] * len(output.prompt_ids) + output.response_logprobs
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_gradients_are_equal(study, recorded, engine, shared, level, record_property):
+@pytest.mark.parametrize("name", OPTIONS)
+def test_gradients_are_equal(study, recorded, engine, shared, name, record_property):
     method, metas = recorded
-    training = study.training.model_copy(update={"loss_aggregation": level})
-    ours = local_gradient(shared, local_rows(study, method, metas), training)
-    theirs = verl_gradient(study, method, metas, engine, level)
+    training = study.training.model_copy(update=OPTIONS[name])
+    rows = local_rows(study, method, metas)
+    anchors = anchor_logprobs(shared, rows)
+    ours = local_gradient(shared, rows, training)
+    changed = study.model_copy(update={"training": training})
+    theirs = verl_gradient(changed, method, metas, engine, anchors, shared)
+    assert_equal(ours, theirs, record_property)
+
+
+def assert_equal(ours, theirs, record_property):
     assert ours.keys() == theirs.keys()
     difference = sum((ours[name] - theirs[name]).square().sum() for name in ours).sqrt()
     size = sum(value.square().sum() for value in ours.values()).sqrt()
@@ -141,30 +161,90 @@ def test_gradients_are_equal(study, recorded, engine, shared, level, record_prop
     assert difference / size < 1e-5
 
 
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_truncated_importance_weights_scale_each_token(study, recorded, engine, shared, level, record_property):
+    """The server sampled by other probabilities than the model before the step has: by hand, token after token."""
+    method, metas = recorded
+    own = study.training.verl.model_copy(update={"rollout_is": level, "rollout_is_threshold": 1.1})
+    training = study.training.model_copy(update={"verl": own, "loss_aggregation": "token_mean"})
+    changed = study.model_copy(update={"training": training})
+    rng = random.Random(11)
+    local, sampled, touched = local_rows(study, method, metas), [], set()
+    for number, row in enumerate(local):
+        server = [old - rng.gauss(0, 0.1) * mask for old, mask in zip(row.logprobs, row.loss_mask, strict=True)]
+        ratios = [math.exp(old - value) for old, value in zip(row.logprobs, server, strict=True)]
+        whole = math.prod(ratio for ratio, mask in zip(ratios, row.loss_mask, strict=True) if mask)
+        weights = [min(1.1, ratio if level == "token" else whole) for ratio in ratios]
+        touched |= {weight < 1.1 for weight in weights}
+        sampled.append(server)
+        advantages = [value * weight for value, weight in zip(row.advantages, weights, strict=True)]
+        local[number] = dataclasses.replace(row, advantages=advantages)
+    assert touched == {True, False}
+    ours = local_gradient(shared, local, training)
+    theirs = verl_gradient(changed, method, metas, engine, sampled, shared)
+    assert_equal(ours, theirs, record_property)
+
+
+def anchor_logprobs(shared, rows):
+    """What another policy than the trained one makes of the rows' tokens, as the reference of a KL term does."""
+    model = anchor(shared)
+    with torch.no_grad():
+        return [
+            scattered(row.loss_mask, score_tokens(model, *alone(row.token_ids, row.loss_mask)).logprobs_K)
+            for row in rows
+        ]
+
+
+def alone(tokens, mask):
+    return torch.tensor([tokens]), torch.tensor([mask], dtype=torch.bool)
+
+
+def scattered(mask, values):
+    remaining = iter(values.tolist())
+    return [next(remaining) if trained else 0.0 for trained in mask]
+
+
+def anchor(shared):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(shared / "base", dtype=torch.float32)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
+    return model
+
+
 def local_gradient(shared, rows, training):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(shared / "base", dtype=torch.float32)
     members = torch.tensor([row.meta_episode for row in rows])
-    weights = token_weights(pad([row.loss_mask for row in rows], torch.bool), members, training.loss_aggregation)
+    mask = pad([row.loss_mask for row in rows], torch.bool)
+    weights = token_weights(mask, members, training.loss_aggregation, training.loss_scale_factor)
     weights = [weights[number, : len(row.token_ids)] for number, row in enumerate(rows)]
-    loss, sums = policy_loss(model, rows, weights, training)
+    loss, sums = policy_loss(model, rows, weights, training, anchor(shared) if training.kl_coef else None)
     assert 0 < sums["clipped"] < sums["trained"]
     loss.backward()
     return {name: value.grad for name, value in model.named_parameters()}
 
 
-def verl_gradient(study, method, metas, engine, level):
+def verl_gradient(study, method, metas, engine, logprobs, shared):
+    """The gradient of verl's actor under the recipe of the study; `logprobs` are those of the reference or, where
+    weights correct for the server, of the server."""
     from tensordict import TensorDict
     from verl.utils import tensordict_utils as tu
+    from verl.utils.config import omega_conf_to_dataclass
     from verl.workers.utils.losses import ppo_loss
 
-    made_engine, config = engine
+    whole_config = recipe.compose(recipe.settings(training_run(study, "tiny", "mr_search", 0, shared, shared)))
+    config = omega_conf_to_dataclass(whole_config.actor_rollout_ref.actor)
+    training = study.training
     made, rows, masks = verl_rows(study, method, metas)
     per_episode = study.methods[method].context == "previous"
     values = advantage.token_advantages(rows, masks, "mr_search", 3)
-    if level == "meta_episode_mean":
-        values = values * advantage.row_scale(rows, 3, per_episode)[:, None]
+    values = values * advantage.row_scale(rows, 3, per_episode, training.loss_aggregation)[:, None]
+    others = [row[len(output.prompt_ids) :] for row, output in zip(logprobs, made, strict=True)]
 
     def nested(rows, dtype):
         return torch.nested.as_nested_tensor([torch.tensor(row, dtype=dtype) for row in rows], layout=torch.jagged)
@@ -186,14 +266,26 @@ def verl_gradient(study, method, metas, engine, level):
         },
         batch_size=len(made),
     )
+    if config.use_kl_loss:
+        data["ref_log_prob"] = nested(others, torch.float32)
+    if training.verl.rollout_is is not None:
+        padded = {"response_mask": masks, "rollout_log_probs": pad(others, torch.float32)}
+        padded["old_log_probs"] = pad([output.response_logprobs for output in made], torch.float32)
+        correction = whole_config.algorithm.rollout_correction
+        weights, _ = rollout_weights(TensorDict(padded, batch_size=len(made)), correction)
+        lengths = [len(output.response_ids) for output in made]
+        data["rollout_is_weights"] = nested(
+            [row[:length].tolist() for row, length in zip(weights, lengths, strict=True)], torch.float32
+        )
     # A mini-batch of verl has as many rows as meta-episodes are expected, times their rows; some may not exist.
     size = len(metas) * (3 if per_episode else 1)
     tu.assign_non_tensor(data, temperature=1.0, global_batch_size=size, micro_batch_size_per_gpu=1)
-    tu.assign_non_tensor(data, use_dynamic_bsz=False, use_remove_padding=False, calculate_entropy=False)
-    object.__setattr__(config, "loss_agg_mode", recipe.LEVELS[level])
-    with made_engine.train_mode():
-        made_engine.optimizer_zero_grad()
-        made_engine.forward_backward_batch(data, partial(ppo_loss, config=config))
-        gradients = {name: value.grad.full_tensor().clone() for name, value in made_engine.module.named_parameters()}
-        made_engine.optimizer_zero_grad()
+    tu.assign_non_tensor(
+        data, use_dynamic_bsz=False, use_remove_padding=False, calculate_entropy=config.entropy_coeff > 0
+    )
+    with engine.train_mode():
+        engine.optimizer_zero_grad()
+        engine.forward_backward_batch(data, partial(ppo_loss, config=config))
+        gradients = {name: value.grad.full_tensor().clone() for name, value in engine.module.named_parameters()}
+        engine.optimizer_zero_grad()
     return gradients

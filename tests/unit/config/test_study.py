@@ -166,3 +166,28 @@ def test_vllm_generates_where_nothing_else_is_said(root: Path) -> None:
     for study in ("paper", "asearcher", "ablations", "baselines"):
         chosen = load_study(Run(study=study), root)
         assert (chosen.training.verl.rollout, chosen.evaluation.generator.kind) == ("vllm", "vllm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training.verl.rollout_is": "token"}, "backend: local has no verl.rollout_is: remove it"),
+        ({"training.verl.fused_kernels": "triton"}, "backend: local has no verl.fused_kernels"),
+        ({"training.verl.chunked_entropy": True}, "backend: local has no verl.chunked_entropy"),
+        ({"training.loss_aggregation": "meta_episode_sum"}, "loss_scale_factor (None) goes with"),
+        ({"training.loss_scale_factor": 100}, "loss_scale_factor (100) goes with"),
+        ({"training.dual_clip": 1.0}, "training.dual_clip"),
+        (
+            {"training.backend": "verl", "training.verl": {"rollout_is": "token", "old_logprobs": "rollout"}},
+            "rollout_is",
+        ),
+        (
+            {"training.backend": "verl", "training.verl": {"use_dynamic_bsz": False, "max_token_len_per_gpu": 9}},
+            "max_token_len_per_gpu (9) needs use_dynamic_bsz: true",
+        ),
+    ],
+)
+def test_options_of_the_loss_that_have_no_effect_are_refused(root: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_study(Run(study="demo", overrides=changes), root)
+    assert message in str(refused.value)

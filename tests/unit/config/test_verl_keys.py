@@ -25,7 +25,7 @@ def test_a_key_that_the_recipe_does_not_set_is_free(root, key: str) -> None:
         ("actor_rollout_ref.actor.optim.lr", 1e-5, "the recipe sets it from training.learning_rate: set that"),
         ("critic.optim.lr", 1e-5, "the recipe sets it from training.verl.critic_learning_rate: set that"),
         ("actor_rollout_ref.rollout.agent", 1, "the recipe sets it from training.verl.agent_workers: set that"),
-        ("algorithm.rollout_correction", 1, "training.verl.old_logprobs"),
+        ("algorithm.rollout_correction", 1, "the recipe sets it from training.verl."),
         ("critic.model.path", "x", "the recipe sets it from models: set that"),
         ("actor_rollout_ref.rollout.val_kwargs.n", 4, "validation is greedy"),
         ("actor_rollout_ref.rollout.engine_kwargs.vllm.trust_remote_code", True, "code in a model's folder never runs"),
@@ -45,5 +45,5 @@ def test_others_are_refused_with_the_way_to_set_them(root, key: str, value: Any,
 
 def test_the_local_trainer_reads_no_key_of_verl(root) -> None:
     changes = {"training.verl.overrides": {"trainer.balance_batch": False}}
-    with pytest.raises(ValueError, match=r"verl.overrides .* backend: local does not read"):
+    with pytest.raises(ValueError, match=r"backend: local has no verl\.overrides: remove it, or set backend: verl"):
         load_study(Run(study="demo", overrides=changes), root)

@@ -1,7 +1,9 @@
 """The policy loss against hand-computed values and automatic differentiation."""
 
 import math
+import random
 
+import pytest
 import torch
 
 from mrsearch.learning.losses import kl_penalty, ppo_clip, token_weights
@@ -46,3 +48,59 @@ def test_kl_is_zero_at_the_reference_and_positive_elsewhere():
     weights = torch.tensor([0.5, 0.5])
     assert kl_penalty(reference, reference, weights).item() == 0.0
     assert kl_penalty(reference + 0.3, reference, weights).item() > 0
+
+
+def test_a_sum_weights_every_token_alike_and_divides_by_a_constant():
+    mask = torch.tensor([[0, 1, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=torch.bool)
+    weights = token_weights(mask, torch.tensor([0, 1, 1, 2]), "meta_episode_sum", 10)
+    torch.testing.assert_close(weights, mask / (2 * 10))
+
+
+def by_hand(logprobs, old, advantages, weights, sequences, low, high, dual):
+    """Loss, gradient by each log-probability and number of ratios outside, one token after the other."""
+    loss, gradient, outside = 0.0, [], 0
+    for token, advantage in enumerate(advantages):
+        members = [token]
+        if sequences is not None:
+            members = [index for index, number in enumerate(sequences) if number == sequences[token]]
+        ratio = math.exp(sum(logprobs[index] - old[index] for index in members) / len(members))
+        bounded = min(max(ratio, 1 - low), 1 + high)
+        outside += ratio != bounded
+        value, slope = ratio * advantage, ratio * advantage
+        if bounded * advantage < value:
+            value, slope = bounded * advantage, 0.0
+        if sequences is None and dual is not None and advantage < 0 and value < dual * advantage:
+            value, slope = dual * advantage, 0.0
+        loss -= weights[token] * value
+        gradient.append(-weights[token] * slope)
+    return loss, gradient, outside
+
+
+@pytest.mark.parametrize("dual", [None, 1.5, 3.0])
+@pytest.mark.parametrize("high", [None, 0.05, 0.5])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_ratios_clipped_by_each_rule_are_those_of_a_loop(level, high, dual):
+    generator = random.Random(f"{level}{high}{dual}")
+    touched = set()
+    for _ in range(50):
+        sequences = [number for number in range(4) for _ in range(generator.randint(1, 5))]
+        old = [generator.uniform(-3, -0.1) for _ in sequences]
+        width = generator.choice([0.1, 0.5, 1.5])
+        shift = [generator.gauss(0, width) for _ in range(4)]
+        current = [value + shift[n] + generator.gauss(0, 0.1) for value, n in zip(old, sequences, strict=True)]
+        advantages = [generator.choice([-1.5, -0.5, 0.0, 0.5, 2.0]) for _ in sequences]
+        weights = [generator.uniform(0.1, 1) for _ in sequences]
+        logprobs = torch.tensor(current, dtype=torch.float64, requires_grad=True)
+        rest = [torch.tensor(values, dtype=torch.float64) for values in (old, advantages, weights)]
+        numbers = torch.tensor(sequences) if level == "sequence" else None
+        result = ppo_clip(logprobs, *rest, 0.2, clip_range_high=high, dual_clip=dual, sequence_K=numbers)
+        result.loss.backward()
+        numbers = sequences if level == "sequence" else None
+        loss, gradient, outside = by_hand(
+            current, old, advantages, weights, numbers, 0.2, 0.2 if high is None else high, dual
+        )
+        assert result.loss.item() == pytest.approx(loss, abs=1e-12)
+        assert logprobs.grad.tolist() == pytest.approx(gradient, abs=1e-12)
+        assert result.clipped.item() == outside
+        touched |= {value == 0 for value, advantage in zip(gradient, advantages, strict=True) if advantage}
+    assert touched == {True, False}

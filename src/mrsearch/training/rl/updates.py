@@ -59,15 +59,27 @@ def policy_loss(
     config: PolicyTraining,
     reference: Any = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The PPO loss of some rows, each with its token weights [T], and sums for the log."""
+    """The loss of some rows, each with its token weights [T], and sums for the log: PPO's, the entropy bonus and the KL
+    term as the configuration has them."""
     tokens = pad([row.token_ids for row in rows], torch.long)
     trained_BT = pad([row.loss_mask for row in rows], torch.bool)
     old = pad([row.logprobs for row in rows], torch.float32)[trained_BT]
     advantages = pad([row.advantages for row in rows], torch.float32)[trained_BT]
     weights_K = pad([weight.tolist() for weight in weights], torch.float32)[trained_BT]
-    scored = score_tokens(model, tokens, trained_BT, config.temperature)
-    result = ppo_clip(scored.logprobs_K, old, advantages, weights_K, config.clip_range)
+    scored = score_tokens(model, tokens, trained_BT, config.temperature, train_entropy=config.entropy_coeff > 0)
+    result = ppo_clip(
+        scored.logprobs_K,
+        old,
+        advantages,
+        weights_K,
+        config.clip_range,
+        clip_range_high=config.clip_range_high,
+        dual_clip=config.dual_clip,
+        sequence_K=trained_BT.nonzero()[:, 0] if config.importance_sampling_level == "sequence" else None,
+    )
     loss = result.loss
+    if config.entropy_coeff:
+        loss = loss - config.entropy_coeff * (scored.entropy_K * weights_K).sum()
     if reference is not None:
         with torch.no_grad():
             anchor = score_tokens(reference, tokens, trained_BT, config.temperature).logprobs_K
@@ -92,13 +104,15 @@ def _minibatch(
 ) -> float:
     """Accumulate the gradient over micro-batches and step the optimizer; returns the gradient norm.
 
-    Rows whose advantages are all 0 have no gradient without a KL term: they weigh in the mean but are not computed.
+    Rows whose advantages are all 0 have no gradient without KL term and entropy bonus: they weigh in the mean but are
+    not computed.
     """
     if not rows:
         return 0.0
     _, members = torch.unique(torch.tensor([row.meta_episode for row in rows]), return_inverse=True)
-    weights_BT = token_weights(pad([row.loss_mask for row in rows], torch.bool), members, config.loss_aggregation)
-    useful = [i for i, row in enumerate(rows) if config.kl_coef or any(row.advantages)]
+    mask_BT = pad([row.loss_mask for row in rows], torch.bool)
+    weights_BT = token_weights(mask_BT, members, config.loss_aggregation, config.loss_scale_factor)
+    useful = [i for i, row in enumerate(rows) if config.kl_coef or config.entropy_coeff or any(row.advantages)]
     useful.sort(key=lambda i: len(rows[i].token_ids))
     for begin in range(0, len(useful), config.micro_batch_size):
         indices = useful[begin : begin + config.micro_batch_size]

@@ -200,7 +200,15 @@ def test_metrics_are_translated_and_only_numbers_reach_the_tracker():
     [
         ({"resources.train.gpus": 0}, "transformers runs without GPUs"),
         ({"training.verl": {"tensor_parallel": 3}}, r"tensor_parallel \(3\)"),
-        ({"training.verl": {"micro_batch_size_per_gpu": 7}}, r"a mini-batch of 1280 sequences on 8 ranks"),
+        (
+            {"training.verl": {"micro_batch_size_per_gpu": 7, "use_dynamic_bsz": False}},
+            r"a mini-batch of 1280 sequences on 8 ranks",
+        ),
+        ({"training.verl": {"max_token_len_per_gpu": 8000}}, r"holds 8000 tokens, less than the longest .* \(8192\)"),
+        (
+            {"methods.mr_search.context": "previous", "training.entropy_coeff": 0.01},
+            r"context: previous.* training\.entropy_coeff: set training\.loss_aggregation: token_mean",
+        ),
     ],
 )
 def test_what_verl_cannot_do_is_refused_before_anything_starts(root, changes, message):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrsearch.learning.advantages import ESTIMATORS, advantages
+from mrsearch.learning.losses import Aggregation
 
 PREFIX = "mrsearch_"
 """verl has estimators of the same names; ours carry this prefix in its registry."""
@@ -113,15 +114,19 @@ def _estimator(name: str) -> Any:
     return estimate
 
 
-def row_scale(rows: Sequence[BatchRow], episodes: int, per_episode_rows: bool) -> Tensor:
+def row_scale(rows: Sequence[BatchRow], episodes: int, per_episode_rows: bool, aggregation: Aggregation) -> Tensor:
     """Factors [B] that make verl's mean over rows a mean over meta-episodes.
 
-    verl's `seq-mean-token-mean` gives each row 1 / (its trained tokens x the mini-batch's rows). Where a meta-episode
-    has one row per episode, a mini-batch holds `episodes` rows per meta-episode, so a row that trains the share w of
-    its meta-episode's tokens needs the factor w x episodes. PPO's loss is linear in the size of the advantage, so the
-    factor can go there.
+    verl divides by the mini-batch's rows: `seq-mean-token-mean` gives each row 1 / (its trained tokens x rows),
+    `seq-mean-token-sum-norm` 1 / (a constant x rows). Where a meta-episode has one row per episode, a mini-batch holds
+    `episodes` rows per meta-episode, so a row that trains the share w of its meta-episode's tokens needs the factor w x
+    `episodes`, or `episodes` where tokens are summed. PPO's loss is linear in the size of the advantage, so the factor
+    can go there.
     """
-    return torch.tensor([row.weight * episodes if per_episode_rows else 1.0 for row in rows])
+    if not per_episode_rows or aggregation == "token_mean":
+        return torch.ones(len(rows))
+    mean = aggregation == "meta_episode_mean"
+    return torch.tensor([(row.weight if mean else 1.0) * episodes for row in rows])
 
 
 def episode_end_rewards(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 TRAINER = "mr_search"
 """Name of our trainer and of our agent loop in verl's registries."""
-LEVELS = {"meta_episode_mean": "seq-mean-token-mean", "token_mean": "token-mean"}
 
 
 def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
@@ -38,11 +37,15 @@ def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
             "gamma": 1.0 if critic else train.gamma,
             "lam": training.verl.gae_lambda,
             "use_kl_in_reward": False,
-            "rollout_correction": {"bypass_mode": training.verl.old_logprobs == "rollout"},
+            "rollout_correction": {
+                "bypass_mode": training.verl.old_logprobs == "rollout",
+                "rollout_is": training.verl.rollout_is,
+                "rollout_is_threshold": training.verl.rollout_is_threshold,
+            },
         },
         "actor_rollout_ref": {
-            "model": recipe_model.model(study, start),
-            "actor": recipe_model.actor(study, seed, LEVELS[training.loss_aggregation]),
+            "model": recipe_model.policy(study, start),
+            "actor": recipe_model.actor(study, seed),
             "ref": recipe_model.reference(study),
             "rollout": recipe_model.rollout(study, seed, str(files.agent_loops), TRAINER),
         },
@@ -108,16 +111,41 @@ def _check(study: Study, method: str) -> None:
             f"resources.train has {gpus} GPUs, which training.verl.tensor_parallel ({verl.tensor_parallel}) and "
             f"sequence_parallel ({verl.sequence_parallel}) must divide"
         )
-    rows = study.training.mini_batch_size * study.training.group_size
+    _check_passes(study, method, gpus // verl.sequence_parallel)
+    _check_rows(study, method)
+
+
+def _check_passes(study: Study, method: str, ranks: int) -> None:
+    training, verl, longest = study.training, study.training.verl, study.protocol.longest_sequence
+    tokens = verl.tokens_per_gpu(longest) * verl.sequence_parallel
+    if verl.use_dynamic_bsz and tokens < longest:
+        raise ValueError(
+            f"training.verl.max_token_len_per_gpu ({verl.max_token_len_per_gpu}) with sequence_parallel "
+            f"({verl.sequence_parallel}) holds {tokens} tokens, less than the longest sequence ({longest}): raise it"
+        )
+    rows = training.mini_batch_size * training.group_size
     rows *= study.methods[method].episodes if study.methods[method].context == "previous" else 1
-    ranks, micro = gpus // verl.sequence_parallel, verl.micro_batch_size_per_gpu
-    if verl.max_token_len_per_gpu is None and rows % (ranks * micro):
+    micro = verl.micro_batch_size_per_gpu
+    if not verl.use_dynamic_bsz and rows % (ranks * micro):
         raise ValueError(
             f"a mini-batch of {rows} sequences on {ranks} ranks is no multiple of "
-            f"training.verl.micro_batch_size_per_gpu ({micro}): change that, or set max_token_len_per_gpu"
+            f"training.verl.micro_batch_size_per_gpu ({micro}): change that, or set use_dynamic_bsz: true"
         )
-    if study.methods[method].context == "previous" and study.methods[method].train.algorithm == "ppo":  # type: ignore[union-attr]
+
+
+def _check_rows(study: Study, method: str) -> None:
+    """What a meta-episode in several rows cannot have."""
+    settings, training = study.methods[method], study.training
+    if settings.context != "previous":
+        return
+    if settings.train is not None and settings.train.algorithm == "ppo":
         raise ValueError(f"methods.{method}: algorithm ppo values whole meta-episodes: use context: full")
+    terms = [name for name in ("kl_coef", "entropy_coeff") if getattr(training, name)]
+    if terms and training.loss_aggregation != "token_mean":
+        raise ValueError(
+            f"methods.{method} has context: previous, a row for each episode, and verl gives these equal weights in "
+            f"the term of training.{terms[0]}: set training.loss_aggregation: token_mean, or {terms[0]}: 0"
+        )
 
 
 def _data(study: Study, seed: int, files: RunFiles) -> dict[str, Any]:

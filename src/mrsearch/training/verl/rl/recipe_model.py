@@ -5,12 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from mrsearch.config import Study
+from mrsearch.config.training import PolicyTraining
 from mrsearch.training.verl.attention import attention_implementation
 from mrsearch.training.verl.compose import SINGLE
 
+LEVELS = {
+    "meta_episode_mean": "seq-mean-token-mean",
+    "token_mean": "token-mean",
+    "meta_episode_sum": "seq-mean-token-sum-norm",
+}
+RATIOS = {"token": "vanilla", "sequence": "gspo"}
+UNLIMITED = 1e9
+"""A limit of the dual clip that no ratio reaches; verl cannot be without one."""
+
+
+def policy(study: Study, start: str) -> dict[str, Any]:
+    """The policy, and the starting policy that a KL term looks at."""
+    fused = study.training.verl.fused_kernels
+    kernels = {} if fused is None else {"use_fused_kernels": True, "fused_kernel_options": {"impl_backend": fused}}
+    return model(study, start) | kernels
+
 
 def model(study: Study, start: str) -> dict[str, Any]:
-    """The policy."""
+    """A model of whatever head."""
     cpu = study.resources.train.gpus == 0
     return {
         "path": start,
@@ -21,32 +38,44 @@ def model(study: Study, start: str) -> dict[str, Any]:
     }
 
 
-def actor(study: Study, seed: int, aggregation: str) -> dict[str, Any]:
+def actor(study: Study, seed: int) -> dict[str, Any]:
     """The policy's updates."""
     training = study.training
     verl = training.verl
     return {
+        **objective(training),
         "strategy": "fsdp2",
         "ppo_mini_batch_size": training.mini_batch_size,
         "ppo_epochs": training.epochs,
         "shuffle": False,
         "data_loader_seed": seed,
         **_micro_batches(study, "ppo_micro_batch_size_per_gpu", "ppo_max_token_len_per_gpu", "use_dynamic_bsz"),
-        "clip_ratio": training.clip_range,
-        "clip_ratio_low": training.clip_range,
-        "clip_ratio_high": training.clip_range,
-        "loss_agg_mode": aggregation,
-        "entropy_coeff": 0,
         "calculate_entropy": verl.old_logprobs == "rollout",
-        "use_kl_loss": training.kl_coef > 0,
-        "kl_loss_coef": training.kl_coef,
-        "kl_loss_type": "low_var_kl",
+        "entropy_from_logits_with_chunking": verl.chunked_entropy,
         "grad_clip": training.max_grad_norm,
         "optim": optimizer(study, training.learning_rate),
         "fsdp_config": fsdp(study, seed),
         "use_torch_compile": study.resources.train.gpus > 0,
         "ulysses_sequence_parallel_size": verl.sequence_parallel,
         "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
+    }
+
+
+def objective(training: PolicyTraining) -> dict[str, Any]:
+    """What the policy's updates minimise."""
+    high = training.clip_range if training.clip_range_high is None else training.clip_range_high
+    return {
+        "clip_ratio": training.clip_range,
+        "clip_ratio_low": training.clip_range,
+        "clip_ratio_high": high,
+        "clip_ratio_c": UNLIMITED if training.dual_clip is None else training.dual_clip,
+        "policy_loss": {"loss_mode": RATIOS[training.importance_sampling_level]},
+        "loss_agg_mode": LEVELS[training.loss_aggregation],
+        "loss_scale_factor": training.loss_scale_factor,
+        "entropy_coeff": training.entropy_coeff,
+        "use_kl_loss": training.kl_coef > 0,
+        "kl_loss_coef": training.kl_coef,
+        "kl_loss_type": "low_var_kl",
     }
 
 
@@ -131,6 +160,6 @@ LOGPROB_DYNAMIC = "log_prob_use_dynamic_bsz"
 
 def _micro_batches(study: Study, sequences: str, tokens: str, dynamic: str) -> dict[str, Any]:
     verl = study.training.verl
-    if verl.max_token_len_per_gpu is None:
+    if not verl.use_dynamic_bsz:
         return {dynamic: False, sequences: verl.micro_batch_size_per_gpu}
-    return {dynamic: True, tokens: verl.max_token_len_per_gpu}
+    return {dynamic: True, tokens: verl.tokens_per_gpu(study.protocol.longest_sequence)}

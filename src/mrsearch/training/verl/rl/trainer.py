@@ -28,6 +28,7 @@ from mrsearch.training.summary import step_summary
 from mrsearch.training.verl.rl import advantage, probe
 from mrsearch.training.verl.rl.advantage import group_tensors
 from mrsearch.training.verl.rl.batches import FetchedBatch, fetch, sessions
+from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.groups import keep_groups
 from mrsearch.training.verl.rl.health import Monitor
 from mrsearch.training.verl.rl.recipe import TRAINER
@@ -63,6 +64,7 @@ class EpisodeTrainer(PPOTrainerSync):
         self._metrics: dict[str, Any] = {}
         self._rowless: tuple[list[MetaEpisodeCounts], int] = [], 0
         self._saved, self._missing, self._began = -1, 0, 0.0
+        self._entropy_scale = 1.0
         self._batch: Any = None
         self.logger: Any = None
         with open_dict(config):
@@ -180,15 +182,21 @@ class EpisodeTrainer(PPOTrainerSync):
             episodes=self.settings.episodes,
             episode_mask=self.settings.episode_mask,
         )
-        if self.training.loss_aggregation == "meta_episode_mean":
-            values_BT = (
-                values_BT
-                * advantage.row_scale(fetched.rows, self.settings.episodes, self.settings.row_per_episode)[:, None]
-            )
-        columns = {"advantages": values_BT, "returns": returns_BT}
+        episodes, per_episode = self.settings.episodes, self.settings.row_per_episode
+        scale_B = advantage.row_scale(fetched.rows, episodes, per_episode, self.training.loss_aggregation)
+        columns = {"advantages": values_BT * scale_B[:, None], "returns": returns_BT}
+        if self.training.verl.rollout_is is not None:
+            columns["rollout_is_weights"] = self._rollout_weights(batch, metrics)
         nested = {name: response_to_nested(value, fetched.response_mask) for name, value in columns.items()}
         fields = TensorDict(nested, batch_size=len(batch))
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+
+    def _rollout_weights(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        fields = ["response_mask", "rollout_log_probs", "old_log_probs"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        weights_BT, measured = rollout_weights(data.to_padded_tensor(), self.config.algorithm.rollout_correction)
+        metrics |= measured
+        return weights_BT
 
     def _put_episode_rewards(self, batch: Any, fetched: FetchedBatch) -> None:
         """For the critic: each episode's reward on its last trained token instead of the last one's at the very end."""
@@ -205,12 +213,17 @@ class EpisodeTrainer(PPOTrainerSync):
         counts = [*fetched.counts(), *counts]
         retries += fetched.search_retries()
         self._row = step_summary(counts, rewards_QGN, exists_QGN, self._missing, retries)
+        tokens_B = fetched.response_mask_BT.sum(-1)
+        self._entropy_scale = (self.training.loss_scale_factor or 1) / max(1.0, float(tokens_B[tokens_B > 0].mean()))
         for count in counts:
             self.tally.add(count)
         self.tally.check_searches(self.study, f"{self.run.method}, step {self.global_steps}")
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
         batch = super()._update_actor(batch, metrics)
+        for name in ("actor/entropy", "actor/entropy_loss"):
+            if name in metrics and self.training.loss_scale_factor is not None:
+                metrics[name] *= self._entropy_scale  # summed and divided by a constant, as the loss is
         self._metrics = metrics
         norm = float(metrics.get("actor/grad_norm", math.nan))
         if not math.isfinite(norm):

@@ -94,8 +94,14 @@ def test_every_estimator_ignores_padding_and_the_order_of_rows(name):
 
 def test_rows_of_one_meta_episode_together_weigh_as_one():
     rows = [BatchRow("q", "0", [1.0, 0.0], [], weight=0.25), BatchRow("q", "0", [1.0, 0.0], [], weight=0.75)]
-    assert row_scale(rows, 2, per_episode_rows=True).tolist() == [0.5, 1.5]
-    assert row_scale(rows, 2, per_episode_rows=False).tolist() == [1.0, 1.0]
+    assert row_scale(rows, 2, True, "meta_episode_mean").tolist() == [0.5, 1.5]
+    assert row_scale(rows, 2, True, "meta_episode_sum").tolist() == [2.0, 2.0]
+    for per_episode_rows, aggregation in (
+        (False, "meta_episode_mean"),
+        (False, "meta_episode_sum"),
+        (True, "token_mean"),
+    ):
+        assert row_scale(rows, 2, per_episode_rows, aggregation).tolist() == [1.0, 1.0]
 
 
 def test_a_critic_gets_each_reward_on_the_last_trained_token_of_its_episode():

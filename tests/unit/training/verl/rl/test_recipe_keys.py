@@ -16,9 +16,9 @@ from mrsearch.training.verl.rl import recipe
 
 VARIANTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("paper", "mr_search", {}),
-    ("paper", "mr_search", {"training.verl.max_token_len_per_gpu": 32768}),
+    ("paper", "mr_search", {"training.verl": {"use_dynamic_bsz": False, "fused_kernels": "triton"}}),
     ("baselines", "search_r1_ppo", {}),
-    ("baselines", "search_r1_ppo", {"training.verl.max_token_len_per_gpu": 32768}),
+    ("baselines", "search_r1_ppo", {"training.verl.use_dynamic_bsz": False}),
     ("demo-verl", "mr_search", {"methods.mr_search.train": {"algorithm": "ppo", "start": "warm_start"}}),
 )
 PLACES = ("models", "seeds", "protocol", "resources", "methods.<method>")
