@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from mrsearch.config.load import ConfigError, load_run, read_yaml
+from mrsearch.config.load import load_run
 from mrsearch.config.run import Run
 from mrsearch.config.site import Site
-from mrsearch.config.study import Study
+from mrsearch.config.source import ConfigError, read_yaml
+from mrsearch.config.study_file import StudyFile, partial
 from mrsearch.config.tables import key_tables
 
 CONFIG = Path("config/config.yaml")
@@ -23,10 +24,10 @@ BEGIN, END = "<!-- keys: begin (written by `make config`) -->", "<!-- keys: end 
 
 def generated_files(root: Path = Path()) -> dict[Path, str]:
     """Path and wanted text of every generated file below `root`. Values that the user put into config.yaml stay."""
-    run_schema, study_schema, site_schema = schema(Run, "run"), schema(Study, "study"), schema(Site, "site")
+    run_schema, study_schema, site_schema = schema(Run, "run"), schema(StudyFile, "study"), schema(Site, "site")
     return {
         root / SCHEMAS / "run.schema.json": _json(run_schema),
-        root / SCHEMAS / "study.schema.json": _json(study_schema),
+        root / SCHEMAS / "study.schema.json": _json(partial(study_schema)),
         root / SCHEMAS / "site.schema.json": _json(site_schema),
         root / CONFIG: config_yaml(_current(root / CONFIG)),
         root / README: _with_tables(root / README, *map(key_tables, (run_schema, study_schema, site_schema))),

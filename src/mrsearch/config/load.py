@@ -11,29 +11,24 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from mrsearch.config.base import RENAMED, TRUTH_VALUE, WRITE_TEXT
-from mrsearch.config.parse import parse
+from mrsearch.config.extends import read_extended
 from mrsearch.config.run import Run
+from mrsearch.config.source import ConfigError, study_path
 from mrsearch.config.study import Study
 from mrsearch.config.trained_models import mismatches, with_trained_protocol
 from mrsearch.files import write_text
 from mrsearch.folder_rights import other_writers
 
 log = logging.getLogger(__name__)
-STUDIES = Path("config/studies")
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 LONGEST_VALUE = 200
 """Characters of a wrong value in a message."""
 WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None}
 """Values that overrides write as words."""
 M = TypeVar("M", bound=BaseModel)
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names file, key and reason."""
 
 
 def load_run(config: Mapping[str, Any]) -> Run:
@@ -61,7 +56,8 @@ def check_folders(run: Run) -> None:
 
 
 def load_study(run: Run, root: Path = Path()) -> Study:
-    """The run's study with its overrides and seeds applied, and the protocol of trained models that it names by folder.
+    """The run's study, over what it extends, with the run's overrides and seeds applied, and the protocol of trained
+    models that it names by folder.
 
     A model that was trained under another protocol than the study says is told in a warning. Raises ConfigError with
     one message naming file, key and reason.
@@ -74,8 +70,8 @@ def load_study(run: Run, root: Path = Path()) -> Study:
 
 
 def _study(run: Run, root: Path) -> Study:
-    path = _study_path(run.study, root)
-    raw = read_yaml(path)
+    path = study_path(run.study, root, root, "config: study")
+    raw = read_extended(path, root)
     for dotted, value in run.overrides.items():
         _set(raw, dotted, value, path)
     if run.seeds is not None:
@@ -133,21 +129,6 @@ def resolved_text(study: Study) -> str:
     return json.dumps(values, indent=2, ensure_ascii=False)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file; a missing or outsized file, bad syntax or a repeated key is a ConfigError."""
-    try:
-        raw = parse(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: holds lists or mappings that are nested too deeply") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: holds {type(raw).__name__}, not a mapping of keys to values")
-    return raw
-
-
 def digest(*values: Any) -> str:
     """Short hash of configuration values (models, or what JSON can hold); equal on every machine for equal values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
@@ -173,19 +154,6 @@ def _scalars(value: Any) -> Any:
     if not NUMBER.fullmatch(value) or len(value) > LONGEST_VALUE:
         return value
     return float(value) if any(letter in value for letter in ".eE") else int(value)
-
-
-def _study_path(name: str, root: Path) -> Path:
-    shipped = root / STUDIES / f"{name}.yaml"
-    if shipped.is_file():
-        return shipped
-    path = root / name
-    if path.is_file():
-        return path
-    names = sorted(file.stem for file in (root / STUDIES).glob("*.yaml"))
-    raise ConfigError(
-        f"config: study ({name!r}) is neither a file nor one of the studies in {STUDIES}: {', '.join(names)}"
-    )
 
 
 def validated(model: type[M], raw: dict[str, Any], where: str) -> M:

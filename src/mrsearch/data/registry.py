@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from mrsearch.config.base import Model, PositiveInt, Repository, Seed, check_commit
 from mrsearch.config.data import holds_out
 from mrsearch.config.hub_rows import HubFile, PassageFields, QuestionFields, RowFormat
-from mrsearch.config.load import read_yaml
+from mrsearch.config.source import read_yaml
 from mrsearch.config.study import Study
 
 REGISTRY = Path(__file__).with_name("registry.yaml")

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from mrsearch.config.load import read_yaml
+from mrsearch.config.source import read_yaml
 
 from .cluster import SHARED, TestCluster
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from mrsearch.config import ConfigError, Run, load_run, load_study
 from mrsearch.config.hub_rows import HubFile
-from mrsearch.config.load import read_yaml
 from mrsearch.config.models import HubModel
 from mrsearch.config.retrieval import Encoder
 from mrsearch.config.site import Site
+from mrsearch.config.source import read_yaml
 from mrsearch.config.study import Report, Study
 from mrsearch.config.training import PolicyTraining
 from mrsearch.data.registry import RegistryEntry
