@@ -52,8 +52,8 @@ onstart:
 
 
 onsuccess:
-    stop_retriever()
+    stop_retrievers()
 
 
 onerror:
-    stop_retriever()
+    stop_retrievers()

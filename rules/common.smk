@@ -47,17 +47,13 @@ if RUN.paths.mirror:
     # Not by the command line, which other users, logs and metadata show: an address may hold a password.
     os.environ |= {"MRSEARCH_MIRROR": RUN.paths.mirror}
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
-ENDPOINT = LAYOUT.endpoint(STUDY.retrieval.use)
-SERVED = STUDY.retrieval.service.mode == "http"
-STARTED = LAYOUT.started(STUDY.retrieval.use)
-RETRIEVER = ancient(STARTED) if SERVED else []
+SERVED = STUDY.searched() if STUDY.retrieval.service.mode == "http" else ()
 ENVIRONMENTS = ["--gpu-environment", RUN.paths.gpu_environment]
 SERVER_OPTIONS = [
     *RESOURCES.scheduler_options,
     *ENVIRONMENTS,
     *(["--retriever-environment", RUN.paths.retriever_environment] if RUN.paths.retriever_environment else []),
 ]
-ENDPOINT_OPTION = ["--endpoint", str(ENDPOINT)] if SERVED else []
 
 TABLES = contents.tables(STUDY)
 FIGURES = contents.figures(STUDY)
@@ -149,6 +145,21 @@ def model_files(wildcards):
     """What shows that a folder's model is another than before."""
     model = STUDY.models[wildcards.model]
     return present([Path(model.path) / "config.json"]) if model.kind == "folder" else []
+
+
+def method_indexes(wildcards):
+    """Indexes that a method's searches need."""
+    return [LAYOUT.index(retriever) for retriever in STUDY.index_of(wildcards.method)]
+
+
+def method_started(wildcards):
+    """The mark of the server that a method searches with."""
+    return [LAYOUT.started(STUDY.retriever_of(wildcards.method))] if SERVED else []
+
+
+def method_endpoint(wildcards):
+    """Where a method finds its server."""
+    return ["--endpoint", str(LAYOUT.endpoint(STUDY.retriever_of(wildcards.method)))] if SERVED else []
 
 
 def question_files(wildcards=None):

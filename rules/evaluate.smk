@@ -6,8 +6,8 @@ rule evaluate:
         policy=policy_folder,
         questions=question_files,
         corpus=LAYOUT.corpus,
-        indexes=INDEXES,
-        retriever=RETRIEVER,
+        indexes=method_indexes,
+        retriever=ancient(method_started),
     output:
         LAYOUT.evaluation_files("{model}", "{method}", "{seed}"),
     log:
@@ -24,7 +24,7 @@ rule evaluate:
         settings=lambda wildcards: stages.evaluate(STUDY, wildcards.method),
         questions=lambda wildcards, input: str(Path(input.questions[0]).parent),
         indexes=lambda wildcards: str(LAYOUT.indexes),
-        endpoint=ENDPOINT_OPTION,
+        endpoint=method_endpoint,
         out=lambda wildcards, output: str(Path(output[0]).parent),
         placement=untracked([*ENVIRONMENTS, *RESOURCES.site]),
         cache=lambda wildcards: str(LAYOUT.cache(wildcards.model, wildcards.method, wildcards.seed)),

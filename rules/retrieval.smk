@@ -34,7 +34,7 @@ rule index:
 rule retriever:
     input:
         corpus=LAYOUT.corpus,
-        indexes=INDEXES,
+        indexes=lambda wildcards: [LAYOUT.index(member) for member in STUDY.members(wildcards.retriever)],
     output:
         touch(LAYOUT.started("{retriever}")),
     log:
@@ -54,7 +54,8 @@ rule retriever:
         "Retrieval server: {wildcards.retriever} (partition {resources.partition}: {resources.gpus_per_node} GPUs,"
         " {resources.cpus} cores, {resources.mem_mb} MB)"
     shell:
-        "mrsearch retriever start --study {params.study:q} --corpus {input.corpus:q} --indexes {params.indexes:q}"
+        "mrsearch retriever start --study {params.study:q} --retriever {wildcards.retriever} --corpus {input.corpus:q}"
+        " --indexes {params.indexes:q}"
         " {params.placement:q} {params.endpoint:q} 2> {log:q}"
 
 

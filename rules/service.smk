@@ -11,23 +11,26 @@ def begin():
         for sentence in found.unchecked:
             logger.info(f"Not checked: {sentence}")
     write_study(STUDY, LAYOUT.study)
-    start_retriever()
+    for retriever in SERVED:
+        start_retriever(retriever)
 
 
-def start_retriever():
-    """Start the server for jobs that wait for it, unless its rule is about to do so."""
-    waiting = list(workflow.dag.needrun_jobs())
-    if any(job.rule.name == "retriever" for job in waiting):
+def start_retriever(retriever):
+    """Start a server for jobs that wait for it, unless its rule is about to do so."""
+    waiting, started = list(workflow.dag.needrun_jobs()), str(LAYOUT.started(retriever))
+    if any(job.rule.name == "retriever" and started in job.output for job in waiting):
         return
-    if SERVED and any(str(STARTED) in job.input for job in waiting):
-        logger.info(f"Retrieval server: {STUDY.retrieval.use}")
-        places = ["--study", STUDY_FILE, "--corpus", str(LAYOUT.corpus), "--indexes", str(LAYOUT.indexes)]
-        log = LAYOUT.log(f"retriever/{STUDY.retrieval.use}")
-        if run_to_the_end(["mrsearch", "retriever", "start", *places, *SERVER_OPTIONS, str(ENDPOINT)], log):
-            raise WorkflowError(f"The retrieval server did not start; {log} says why.")
+    if any(started in job.input for job in waiting):
+        logger.info(f"Retrieval server: {retriever}")
+        names = ["--study", STUDY_FILE, "--retriever", retriever]
+        places = ["--corpus", str(LAYOUT.corpus), "--indexes", str(LAYOUT.indexes)]
+        log, endpoint = LAYOUT.log(f"retriever/{retriever}"), str(LAYOUT.endpoint(retriever))
+        if run_to_the_end(["mrsearch", "retriever", "start", *names, *places, *SERVER_OPTIONS, endpoint], log):
+            raise WorkflowError(f"The retrieval server {retriever} did not start; {log} says why.")
 
 
-def stop_retriever():
+def stop_retrievers():
     """Nothing stays behind, whether the run succeeded or failed."""
-    if SERVED and ServiceFiles(ENDPOINT).state.exists():
-        subprocess.run(["mrsearch", "retriever", "stop", str(ENDPOINT)])
+    for endpoint in map(LAYOUT.endpoint, SERVED):
+        if ServiceFiles(endpoint).state.exists():
+            subprocess.run(["mrsearch", "retriever", "stop", str(endpoint)])

@@ -52,8 +52,8 @@ rule train:
         start=start_folder,
         questions=LAYOUT.questions("train"),
         corpus=LAYOUT.corpus,
-        indexes=INDEXES,
-        retriever=RETRIEVER,
+        indexes=method_indexes,
+        retriever=ancient(method_started),
     output:
         model=directory(LAYOUT.model("{model}", "{method}", "{seed}")),
         log=LAYOUT.train_log("{model}", "{method}", "{seed}"),
@@ -81,7 +81,7 @@ rule train:
         study=STUDY_FILE,
         settings=lambda wildcards: stages.train(STUDY, wildcards.model, wildcards.method),
         indexes=lambda wildcards: str(LAYOUT.indexes),
-        endpoint=ENDPOINT_OPTION,
+        endpoint=method_endpoint,
         scratch=lambda wildcards: str(scratch_folder(wildcards)),
         placement=untracked(
             [*RESOURCES.scheduler_options, *ENVIRONMENTS, "--train-environment", RUN.paths.train_environment]

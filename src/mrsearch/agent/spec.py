@@ -34,6 +34,7 @@ class AgentSpec:
     @classmethod
     def of(cls, study: Study, method_name: str) -> AgentSpec:
         """The spec of a study's method."""
+        study = study.of(method_name)
         method = study.methods[method_name]
         return cls(
             protocol=study.protocol,

@@ -11,6 +11,9 @@ from mrsearch.cli import options
 from mrsearch.cli import scheduler as placement
 
 app = typer.Typer(no_args_is_help=True, help="The retrieval server: serve, start, stop, status.")
+Retriever = Annotated[
+    str | None, typer.Option(help="Which retriever of the study; without it, the one that retrieval.use names.")
+]
 EndpointFile = Annotated[Path, typer.Argument(help="The endpoint file's path.")]
 
 
@@ -20,6 +23,7 @@ def start(
     corpus: options.Corpus,
     indexes: options.Indexes,
     endpoint_file: EndpointFile,
+    retriever: Retriever = None,
     scheduler: placement.Where = placement.Scheduler.local,
     site: placement.Site = placement.SITE,
     gpu_environment: placement.GpuEnvironment = placement.GPU_ENVIRONMENT,
@@ -33,6 +37,7 @@ def start(
     from mrsearch.retrieval.service.environment import server_python
 
     loaded = read_study(study)
+    loaded = loaded if retriever is None else loaded.searching(retriever)
     python = server_python(loaded, gpu_environment, retriever_environment, scheduler, site)
     launcher = service_launcher(scheduler, site, "retriever", loaded.resources.retriever)
     try:
@@ -46,6 +51,7 @@ def serve(
     study: options.Study,
     corpus: options.Corpus,
     indexes: options.Indexes,
+    retriever: Retriever = None,
     without_token: Annotated[
         bool, typer.Option("--without-token", help="Answer every user of this machine; on loopback only.")
     ] = False,
@@ -58,7 +64,9 @@ def serve(
     from mrsearch.retrieval.service.process import let_threads_sleep, serve
 
     let_threads_sleep()
-    serve(read_study(study), corpus, indexes, without_token=without_token)
+    loaded = read_study(study)
+    loaded = loaded if retriever is None else loaded.searching(retriever)
+    serve(loaded, corpus, indexes, without_token=without_token)
 
 
 @app.command()

@@ -7,14 +7,13 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mrsearch.config.base import RENAMED, TRUTH_VALUE, WRITE_TEXT
 from mrsearch.config.extends import read_extended
+from mrsearch.config.problems import LONGEST_VALUE, problems
 from mrsearch.config.run import Run
 from mrsearch.config.source import ConfigError, study_path
 from mrsearch.config.study import Study
@@ -24,8 +23,6 @@ from mrsearch.folder_rights import other_writers
 
 log = logging.getLogger(__name__)
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")
-LONGEST_VALUE = 200
-"""Characters of a wrong value in a message."""
 WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None}
 """Values that overrides write as words."""
 M = TypeVar("M", bound=BaseModel)
@@ -161,29 +158,7 @@ def validated(model: type[M], raw: dict[str, Any], where: str) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(_lines(error, where))) from error
-
-
-def _lines(error: ValidationError, where: str) -> list[str]:
-    lines = []
-    for item in error.errors():
-        loc = (*item["loc"], item["ctx"]["key"]) if item["type"] in (TRUTH_VALUE, RENAMED) else item["loc"]
-        path = ".".join(str(key) for key in loc)
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif item["type"] not in ("value_error", "missing", TRUTH_VALUE, RENAMED):
-            message = f"{message}, not {_short(item['input'])}"
-            if item["type"] == "string_type" and isinstance(item["input"], bool | int | float | date):
-                message += f": {WRITE_TEXT}"
-        lines.append(f"{where}: {path + ': ' if path else ''}{message}")
-    return lines
-
-
-def _short(value: Any) -> str:
-    """A value for a message; large ones are cut."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+        raise ConfigError("\n".join(f"{where}: {line}" for line in problems(error))) from error
 
 
 def _set(raw: dict[str, Any], dotted: str, value: Any, path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mrsearch.config.base import MOST, Model, Name, PositiveFloat, PositiveInt
-from mrsearch.config.training import Train
+from mrsearch.config.method_settings import SHARED, KeysOf, MethodRetrieval
+from mrsearch.config.protocol import Protocol
+from mrsearch.config.training import PolicyTraining, Train
 
 Procedure = Literal["direct", "cot", "rag", "ircot", "search_o1", "meta_episode"]
 ONE_GENERATION = ("direct", "cot", "rag")
 WITHOUT_SEARCH = ("direct", "cot")
+SETTINGS = ("training", "protocol", "retrieval")
+"""Keys of a method that take the place of the study's."""
 
 
 class Method(Model):
@@ -43,6 +47,23 @@ class Method(Model):
     compare_with: Name | None = None
     """Method that it is compared with beside the report's baseline: the table `paired` shows the differences and their
     tests."""
+    training: Annotated[dict[str, Any], KeysOf(PolicyTraining)] = {}
+    """Keys of the study's `training` with other values for this method alone. Example: {learning_rate: 2.0e-6}."""
+    protocol: Annotated[dict[str, Any], KeysOf(Protocol)] = {}
+    """Keys of the study's `protocol` with other values for this method alone, prompts and budgets above all; `preset`,
+    `wording`, `answer`, `scoring` and `append_question_mark` are the study's. Example: {max_context_tokens: 4096}."""
+    retrieval: MethodRetrieval | None = None
+    """Another retriever of the study for this method alone. Example: {use: bm25}."""
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether it has settings of its own in the place of the study's."""
+        return bool(self.training or self.protocol or self.retrieval)
+
+    @property
+    def learns_by_reward(self) -> bool:
+        """Whether it is trained by reinforcement learning."""
+        return self.train is not None and self.train.algorithm != "sft"
 
     @property
     def searches(self) -> bool:
@@ -58,6 +79,27 @@ class Method(Model):
     def stops_early(self) -> bool:
         """Whether it may end before its last episode."""
         return self.stop_after_agreeing is not None or self.stop_when_confident is not None
+
+    @model_serializer(mode="wrap")
+    def _without_idle_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings of its own are left out where it has none, so that digests of studies without any stay as they
+        are."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key not in SETTINGS or value}
+
+    @model_validator(mode="after")
+    def _settings_fit_the_method(self) -> Method:
+        if self.training and not self.learns_by_reward:
+            raise ValueError(
+                "training changes how this method is trained by reinforcement learning, and it is not: remove it, or "
+                "give it to the method whose policy this one runs"
+            )
+        for key in SHARED:
+            if key in self.protocol:
+                raise ValueError(f"protocol.{key} is the same for all methods: set it in the study's protocol")
+        if self.retrieval is not None and not self.searches:
+            raise ValueError(f"procedure {self.procedure!r} does not search: remove retrieval ({self.retrieval.use!r})")
+        return self
 
     @model_validator(mode="after")
     def _turns_fit_the_procedure(self) -> Method:

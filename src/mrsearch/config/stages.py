@@ -10,6 +10,8 @@ from __future__ import annotations
 from mrsearch.config.data import FolderData, holds_out
 from mrsearch.config.hub_rows import HubRow
 from mrsearch.config.load import digest
+from mrsearch.config.methods import SETTINGS
+from mrsearch.config.prompt_words import words_of_methods
 from mrsearch.config.study import Study
 
 OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
@@ -71,11 +73,15 @@ def retrieval(study: Study) -> str:
 def base_model(study: Study, model: str) -> str:
     """For an untrained model; a tokenizer fitted here also depends on the study's texts."""
     source = study.models[model]
-    return digest(_model(study, model), *((_protocol(study), _data(study)) if source.kind == "tiny" else ()))
+    if source.kind != "tiny":
+        return digest(_model(study, model))
+    words = words_of_methods(study) if source.tokenizer == "word" else []
+    return digest(_model(study, model), _protocol(study), _data(study), *([words] if words else []))
 
 
 def train(study: Study, model: str, method: str) -> str:
     """For the training of one method."""
+    study = study.of(method)
     supervised: dict[str, object] = study.warm_start.model_dump(mode="json")
     stage = study.training_stage(method)
     settings = {"warm_start": supervised, "sft": _sft(study, method), "train": _training(study)}[stage]
@@ -84,6 +90,7 @@ def train(study: Study, model: str, method: str) -> str:
 
 def evaluate(study: Study, method: str) -> str:
     """For the evaluation of one method, and the scores that it writes."""
+    study = study.of(method)
     rules = [name for name, benchmark in study.benchmarks.items() if benchmark.yes_no_rule]
     behaviour = _behaviour(study, method, "train")
     return digest(behaviour, _evaluation(study), _protocol(study, method), _search(study), *([rules] if rules else []))
@@ -124,8 +131,9 @@ def _model(study: Study, model: str) -> dict[str, object]:
 
 
 def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
-    """The method's keys that decide its numbers; options that it does not use are left out."""
-    values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *excluded})
+    """The method's keys that decide its numbers; options that it does not use are left out, and so are settings of its
+    own, which stand in the place of the study's."""
+    values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *SETTINGS, *excluded})
     if (values.get("train") or {}).get("demonstrations") == "scripted":
         del values["train"]["demonstrations"]
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}

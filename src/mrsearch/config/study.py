@@ -9,8 +9,10 @@ from pydantic import model_validator
 from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveInt, Seed
 from mrsearch.config.data import Benchmark, Data
 from mrsearch.config.generator import Generator
+from mrsearch.config.method_settings import MethodRetrieval, joined, restored
 from mrsearch.config.methods import ONE_GENERATION, Method
 from mrsearch.config.models import LanguageModel
+from mrsearch.config.presets import merged
 from mrsearch.config.protocol import Decoding, Protocol
 from mrsearch.config.report import SUMMARY_COLUMNS, Report
 from mrsearch.config.retrieval import Retrieval
@@ -104,6 +106,50 @@ class Study(Model):
     resources: StageResources = StageResources()
     """What each stage's jobs ask for."""
 
+    def of(self, method: str) -> Study:
+        """The study as `method` has it: its settings are the shared ones, and the others keep what they had.
+
+        ValueError for an unknown method.
+        """
+        if method not in self.methods:
+            raise ValueError(f"method {method!r} is not in study {self.name}: {_choices(self.methods)}")
+        settings = self.methods[method]
+        if not settings.has_settings:
+            return self
+        shared = {
+            "training": self.training_of(method),
+            "protocol": joined(self.protocol, settings.protocol, f"methods.{method}.protocol"),
+            "retrieval": self.retrieval.model_copy(update={"use": self.retriever_of(method)}),
+        }
+        methods = {name: row if name == method else self._keeping(row, settings) for name, row in self.methods.items()}
+        methods[method] = settings.model_copy(update={"training": {}, "protocol": {}, "retrieval": None})
+        return self.model_copy(update={**shared, "methods": methods})
+
+    def _keeping(self, row: Method, changed: Method) -> Method:
+        """The method with what it took from the shared settings as settings of its own, where those are changed."""
+        update: dict[str, object] = {"protocol": merged(restored(self.protocol, changed.protocol), row.protocol)}
+        if row.learns_by_reward:
+            update["training"] = merged(restored(self.training, changed.training), row.training)
+        if changed.retrieval is not None and row.searches:
+            update["retrieval"] = row.retrieval or MethodRetrieval(use=self.retrieval.use)
+        return row.model_copy(update=update)
+
+    def retriever_of(self, method: str) -> str:
+        """The retriever that agents of `method` search with."""
+        settings = self.methods[method].retrieval
+        return self.retrieval.use if settings is None else settings.use
+
+    def training_of(self, method: str) -> PolicyTraining:
+        """How `method` is trained by reinforcement learning."""
+        return joined(self.training, self.methods[method].training, f"methods.{method}.training")
+
+    def searching(self, retriever: str) -> Study:
+        """The study with this one of its retrievers in use; ValueError where it has none of this name."""
+        if retriever not in self.retrieval.retrievers:
+            choices = _choices(self.retrieval.retrievers)
+            raise ValueError(f"retriever {retriever!r} is not in study {self.name}: {choices}")
+        return self.model_copy(update={"retrieval": self.retrieval.model_copy(update={"use": retriever})})
+
     def policy_of(self, method: str) -> str:
         """Whose weights run `method`: "base" or the name of a trained method."""
         settings = self.methods[method]
@@ -123,14 +169,14 @@ class Study(Model):
         settings: dict[TrainingStage, SupervisedTraining | PolicyTraining] = {
             "warm_start": self.warm_start,
             "sft": self.sft,
-            "train": self.training,
+            "train": self.training_of(method),
         }
         return settings[self.training_stage(method)].steps
 
     def trained_by_verl(self, method: str) -> bool:
         """Whether the training of `method` runs in verl; ValueError as `training_stage`."""
         stage = self.training_stage(method)
-        return stage != "warm_start" and (self.training if stage == "train" else self.sft).backend == "verl"
+        return stage != "warm_start" and (self.training_of(method) if stage == "train" else self.sft).backend == "verl"
 
     def active_stages(self) -> tuple[str, ...]:
         """Stages that have a job in this study, in the order of `StageResources`."""
@@ -142,17 +188,26 @@ class Study(Model):
 
     def max_turns_of(self, method: str) -> int:
         """Turn budget of an episode of `method`."""
-        return self.methods[method].max_turns or self.protocol.max_turns
+        return self.methods[method].max_turns or self.of(method).protocol.max_turns
+
+    def searched(self) -> tuple[str, ...]:
+        """Retrievers that methods search with, each once."""
+        return tuple(dict.fromkeys(map(self.retriever_of, self.methods)))
 
     def indexed(self) -> tuple[str, ...]:
-        """Retrievers whose indexes the study's searches need: the one in use, or the two that it fuses."""
-        return self._members(self.retrieval.use)
+        """Retrievers whose indexes the searches of all methods need: those in use, or what these fuse."""
+        return tuple(dict.fromkeys(member for name in self.searched() for member in self.members(name)))
+
+    def index_of(self, method: str) -> tuple[str, ...]:
+        """The same for the searches of one method."""
+        return self.members(self.retriever_of(method))
 
     def compared(self) -> tuple[str, ...]:
         """Retrievers whose indexes the report on retrieval needs, each once."""
-        return tuple(dict.fromkeys(member for name in self.retrieval.compared for member in self._members(name)))
+        return tuple(dict.fromkeys(member for name in self.retrieval.compared for member in self.members(name)))
 
-    def _members(self, retriever: str) -> tuple[str, ...]:
+    def members(self, retriever: str) -> tuple[str, ...]:
+        """The retriever itself, or the two that it fuses."""
         settings = self.retrieval.retrievers[retriever]
         return settings.of if settings.kind == "hybrid" else (retriever,)
 
@@ -165,6 +220,18 @@ class Study(Model):
             raise ValueError(f"seeds ({list(self.seeds)}) repeats a seed")
         if "base" in self.methods:
             raise ValueError('methods.base: "base" names the untrained model; choose another name')
+        return self
+
+    @model_validator(mode="after")
+    def _settings_of_methods_fit(self) -> Study:
+        retrievers = self.retrieval.retrievers
+        for name, method in self.methods.items():
+            if method.retrieval is not None and method.retrieval.use not in retrievers:
+                raise ValueError(
+                    f"methods.{name}.retrieval.use ({method.retrieval.use!r}) is not among retrieval.retrievers: "
+                    f"{_choices(retrievers)}"
+                )
+            self.of(name)
         return self
 
     @model_validator(mode="after")
@@ -297,7 +364,7 @@ class Study(Model):
                     f"methods.{name}.train.demonstrations (gold_answers) has no reply for procedure "
                     f"{method.procedure}: use one of {', '.join(ONE_GENERATION)}, or demonstrations: self_generated"
                 )
-            if method.train and method.train.algorithm == "ppo" and self.training.backend == "local":
+            if method.train and method.train.algorithm == "ppo" and self.training_of(name).backend == "local":
                 raise ValueError(
                     f"methods.{name}.train.algorithm (ppo) needs a critic, which training.backend: local does not "
                     "have; use verl"
@@ -312,9 +379,10 @@ class Study(Model):
     @model_validator(mode="after")
     def _groups_can_be_compared(self) -> Study:
         for name, method in self.methods.items():
-            if method.train and method.train.algorithm in COMPARING and self.training.group_size < 2:
+            size = self.training_of(name).group_size
+            if method.train and method.train.algorithm in COMPARING and size < 2:
                 raise ValueError(
-                    f"training.group_size ({self.training.group_size}): methods.{name} trains by "
+                    f"training.group_size ({size}): methods.{name} trains by "
                     f"{method.train.algorithm}, which compares the meta-episodes of a question: set 2 or more"
                 )
         return self

@@ -73,6 +73,7 @@ def evaluate(
     """
     import torch
 
+    study = study.of(method)
     torch.set_num_threads(study.resources.evaluate.threads)
     inputs = _inputs(study, method, policy, questions, corpus, indexes)
     _check_limit(limit, out)

@@ -67,12 +67,13 @@ def index_needs(study: Study, gpus: int = 0) -> footprint.Needs:
 
 def results_items(study: Study) -> dict[str, float]:
     """Bytes below `paths.results`, by item: checkpoints and exported models of every training, and the records."""
-    trained = sum(method.train is not None for method in study.methods.values()) * len(study.seeds)
+    counts = [study.training_of(name).checkpoints_kept for name, method in study.methods.items() if method.train]
+    trained, checkpoints = len(counts) * len(study.seeds), sum(count + 1 for count in counts) * len(study.seeds)
     items: dict[str, float] = {}
     for name, model in study.models.items():
         checkpoint = TINY_BYTES if model.kind == "tiny" else CHECKPOINT_BYTES
         count = parameters(model)
-        items[f"checkpoints of {name}"] = trained * (study.training.checkpoints_kept + 1) * checkpoint * count
+        items[f"checkpoints of {name}"] = checkpoints * checkpoint * count
         items[f"trained models of {name}"] = trained * 2 * WEIGHT_BYTES * count
     return {name: size for name, size in items.items() if size}
 
@@ -90,7 +91,8 @@ def gpu_bytes(study: Study, stage: str, resources: Resources) -> float:
 
 
 def gpu_items(study: Study, stage: str, resources: Resources) -> dict[str, float]:
-    """Memory of each of a stage's GPUs at worst, of the model that takes most, by item; empty where nothing is known.
+    """Memory of each of a stage's GPUs at worst, of the model and the method that take most, by item; empty where
+    nothing is known.
 
     Training state is shared by all GPUs of the job, logits and activations are of one forward pass; a generation server
     must hold the weights and one meta-episode's keys and values in its share.
@@ -100,7 +102,14 @@ def gpu_items(study: Study, stage: str, resources: Resources) -> dict[str, float
         return {}
     if stage == "retriever":
         return {"vectors and search": index_needs(study, gpus).gpu / gpus}
-    by_model = [items for model in study.models.values() for items in _model_items(study, stage, shape_of(model), gpus)]
+    settings = [study.of(name) for name in study.methods]
+    distinct = [view for number, view in enumerate(settings) if view not in settings[:number]]
+    by_model = [
+        items
+        for view in distinct
+        for model in view.models.values()
+        for items in _model_items(view, stage, shape_of(model), gpus)
+    ]
     return max(by_model, key=lambda items: sum(items.values()), default={})
 
 

@@ -70,7 +70,7 @@ class Plan:
 
     def length(self, method: str) -> speed.Length:
         """Tokens of one meta-episode of the method, within its budgets."""
-        settings, protocol, assumed = self.study.methods[method], self.study.protocol, self.assumptions
+        settings, protocol, assumed = self.study.methods[method], self.study.of(method).protocol, self.assumptions
         turns = min(self.study.max_turns_of(method), max(1.0, assumed.generated_tokens / assumed.tokens_per_turn))
         if settings.procedure in ("direct", "cot", "rag"):
             turns = 1.0
@@ -96,7 +96,7 @@ class Plan:
         return min(rows, limit) if limit else rows
 
     def _training(self, name: str, shape: Shape, method: str) -> StageCost:
-        study, stage = self.study, self.study.training_stage(method)
+        study, stage = self.study.of(method), self.study.training_stage(method)
         resources: Resources = getattr(study.resources, stage)
         gpus, steps = resources.gpus * resources.nodes, study.training_steps(method)
         disk = (study.training.checkpoints_kept + 1) * needs.CHECKPOINT_BYTES * shape.parameters + 2 * shape.parameters
@@ -120,7 +120,8 @@ class Plan:
 
     def _step_seconds(self, shape: Shape, method: str, gpus: int) -> float:
         """One step: generation by every GPU, then updates."""
-        training, verl = self.study.training, self.study.training.verl
+        training = self.study.training_of(method)
+        verl = training.verl
         length, count = self.length(method), training.train_batch_size * training.group_size
         room = memory.kv_tokens(shape, verl.tensor_parallel, self.card.memory, verl.gpu_memory_utilization)
         copies = gpus / verl.tensor_parallel

@@ -26,8 +26,12 @@ def plan_text(plan: Plan, rows: Sequence[StageCost], total: Summary) -> str:
     return "\n".join(lines)
 
 
+def _checkpoints(study: Study) -> int:
+    return 1 + max(study.training_of(name).checkpoints_kept for name in study.methods)
+
+
 def _together(study: Study, total: Summary) -> str:
-    disk = f"Disk {total.disk / GB:,.0f} GB, with {study.training.checkpoints_kept + 1} checkpoints of every training."
+    disk = f"Disk {total.disk / GB:,.0f} GB, with {_checkpoints(study)} checkpoints of every training."
     if not total.gpu_hours:
         return f"No stage asks for GPUs. {disk}"
     return (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
 from mrsearch.config.models import FolderModel, HubModel, TinyModel
+from mrsearch.config.prompt_words import prompt_words, words_of_methods
 from mrsearch.data.world import World, world_words
 from mrsearch.policy.generation_import import import_generation
 
@@ -63,19 +64,8 @@ def _word_tokenizer(study: Study) -> PreTrainedTokenizerFast:
 
     if study.data.kind != "world":
         raise ValueError(f"models.*.tokenizer: word fits data.kind: world only, not {study.data.kind}: use bpe")
-    prompts = study.protocol.prompts
-    texts = [
-        prompts.search,
-        prompts.reflection,
-        prompts.direct,
-        prompts.cot,
-        prompts.rag,
-        prompts.invalid_action,
-        prompts.system or "",
-    ]
-    texts += [study.protocol.passage_format, study.protocol.observation_format, study.protocol.no_hits, SCRIPT_WORDS]
-    words = {word for text in texts for word in text.split() if "{" not in word} | {"user", "assistant", "system"}
-    words |= set(world_words(World(study.data)))
+    words = prompt_words(study.protocol) | set(words_of_methods(study)) | set(SCRIPT_WORDS.split())
+    words |= {"user", "assistant", "system", *world_words(World(study.data))}
     first = [PAD, UNKNOWN, TURN_START, TURN_END, *TAGS]
     vocabulary = {token: index for index, token in enumerate([*first, *sorted(words - set(first))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))

@@ -44,7 +44,7 @@ def interpreters(run: Run, study: Study, site: Site | None) -> list[Interpreter]
     environments = [current]
     users = _first(_on_gpus(study, server is not None))
     if users:
-        kinds = {study.evaluation.generator.kind, study.training.verl.rollout}
+        kinds = {study.evaluation.generator.kind, *(study.training_of(name).verl.rollout for name in study.methods)}
         compiles = "sglang" in kinds & set(users)
         container = site.container if site is not None else None
         title = f"container ({container})" if container else f"paths.gpu_environment ({gpu})"
@@ -115,8 +115,9 @@ def _training(study: Study, method: str) -> Iterator[tuple[str, str]]:
     if study.trained_by_verl(method):
         modules += ["tensordict", "verl"]
         modules += ["ray", "transfer_queue"] if stage == "train" else []
-    if stage == "train" and study.training.verl.rollout != "transformers" and study.trained_by_verl(method):
-        modules.append(study.training.verl.rollout)
+    rollout = study.training_of(method).verl.rollout
+    if stage == "train" and rollout != "transformers" and study.trained_by_verl(method):
+        modules.append(rollout)
     settings = study.methods[method].train
     if stage == "sft" and settings is not None and settings.demonstrations == "self_generated":
         modules += _generator(study)

@@ -72,6 +72,7 @@ def projection(study: Study, rehearsal: Rehearsal) -> list[str]:
     from mrsearch.planning import speed
     from mrsearch.planning.plan import Plan
 
+    study = study.of(rehearsal.method)
     measured, lines = rehearsal.measured, []
     plan = Plan(study, speed.card_named("h100"), speed.Assumptions())
     small = rehearsal.study.training

@@ -28,6 +28,7 @@ def rehearsed(study: Study, model: str | None = None, batch: int = 64) -> Study:
     if name not in study.models:
         raise ValueError(f"--model ({name!r}) is not a model of {study.name}: known are {', '.join(study.models)}")
     method = rehearsed_method(study)
+    study = study.of(method)
     raw: dict[str, Any] = study.model_dump(mode="json")
     raw |= {"name": f"{study.name}-rehearsal", "seeds": [study.seeds[0]], "data": _data(study)}
     raw["models"] = {name: _model(study, study.models[name])}
@@ -90,7 +91,7 @@ def _method(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _retrieval(study: Study) -> dict[str, Any]:
     """The retriever in use, and those that it fuses, with an encoder that needs no download."""
-    names = {study.retrieval.use, *study.indexed()}
+    names = {study.retrieval.use, *study.members(study.retrieval.use)}
     retrievers = {name: study.retrieval.retrievers[name].model_dump(mode="json") for name in names}
     for retriever in retrievers.values():
         if retriever["kind"] == "dense" and retriever["encoder"]["kind"] == "hub":

@@ -108,4 +108,17 @@ def origin_note(metrics: Metrics) -> str:
     """Last note of every table: study, seeds, protocol, data and code behind its numbers."""
     study = metrics.study
     seeds = ", ".join(map(str, study.seeds))
-    return f"Study {study.name}, seeds {seeds}, protocol {digest(study.protocol)}, {metrics.origin}."
+    changed = [f"{method_label(study, name)} ({', '.join(keys)})" for name, keys in _settings(study).items()]
+    settings = f", with settings of their own {'; '.join(changed)}" if changed else ""
+    return f"Study {study.name}, seeds {seeds}, protocol {digest(study.protocol)}{settings}, {metrics.origin}."
+
+
+def _settings(study: Study) -> dict[str, list[str]]:
+    """Dotted keys that a method has for itself, by method."""
+    settings = {}
+    for name, method in study.methods.items():
+        keys = [f"{group}.{key}" for group in ("training", "protocol") for key in getattr(method, group)]
+        keys += [f"retrieval.use {method.retrieval.use}"] if method.retrieval else []
+        if keys:
+            settings[name] = keys
+    return settings

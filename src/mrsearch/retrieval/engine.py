@@ -30,15 +30,16 @@ def engine_of(
 
     Arguments and errors as of `open_engine`.
     """
-    return open_engine(study, corpus, indexes, endpoint) if study.methods[method].searches else None
+    return open_engine(study.of(method), corpus, indexes, endpoint) if study.methods[method].searches else None
 
 
 def described_by(study: Study, corpus: Path, indexes: Path) -> dict[str, Path]:
-    """The files that describe what the study's agents search, by name: they hold the hashes of passages and indexes."""
+    """The files that describe what the retriever in use searches, by name: they hold the hashes of passages and
+    indexes."""
     from mrsearch.retrieval.indexes import manifest
     from mrsearch.retrieval.indexes.passages import FILE as STORE_FILE
 
-    manifests = {f"index/{name}": indexes / name / manifest.FILE for name in study.indexed()}
+    manifests = {f"index/{name}": indexes / name / manifest.FILE for name in study.members(study.retrieval.use)}
     return {"corpus": corpus / STORE_FILE, **manifests}
 
 

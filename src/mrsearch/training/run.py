@@ -56,6 +56,7 @@ class TrainingRun:
     """One method of a study, trained from one model with one seed. ValueError where the study has no such training."""
 
     study: Study
+    """As the method has it: its own settings in the place of the shared ones."""
     model: str
     method: str
     seed: int
@@ -67,6 +68,7 @@ class TrainingRun:
     def __post_init__(self) -> None:
         _check_names(self.study, self.model, self.method)
         self.study.training_stage(self.method)
+        object.__setattr__(self, "study", self.study.of(self.method))
 
     @property
     def title(self) -> str:

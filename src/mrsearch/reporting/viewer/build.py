@@ -117,7 +117,10 @@ class _Index:
             "seeds": self.values["seed"],
             "decodings": self.values["decoding"],
             "benchmarks": [{"id": name, "label": benchmarks[name]} for name in self.values["benchmark"]],
-            "reflections": [study.protocol.prompts.reflection for study in self.studies],
+            "reflections": [
+                {method: study.of(method).protocol.prompts.reflection for method in study.methods}
+                for study in self.studies
+            ],
             "chunk": CHUNK,
             "total": self.total,
             "questions": self.listed,

@@ -127,7 +127,7 @@ var Record = (function () {
     const samples = record.context === "independent" && record.episodes.length > 1;
     record.episodes.forEach(function (episode, i) {
       if (i && samples) pane.append(make("p", "reflection", make("span", "who", "again, from the prompt alone")));
-      else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflections[c.study[position]])));
+      else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflections[c.study[position]][index.methods[c.method[position]].id])));
       const advantage = record.group && record.group.advantages ? record.group.advantages[record.group.member][i] : undefined;
       pane.append(episodeBlock(episode, passages, i + 1, samples ? "Sample" : "Episode", advantage));
     });
