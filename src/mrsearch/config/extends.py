@@ -16,6 +16,7 @@ BY_NAME = {
     ("benchmarks",),
     ("retrieval", "retrievers"),
     ("evaluation", "decoding"),
+    ("sweep",),
 }
 """Groups whose keys the study chooses, so that an entry of the other study can be dropped."""
 WILDCARD = "*"

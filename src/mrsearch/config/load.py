@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mrsearch.config.dotted import set_key
 from mrsearch.config.extends import read_extended
 from mrsearch.config.problems import LONGEST_VALUE, problems
 from mrsearch.config.run import Run
 from mrsearch.config.source import ConfigError, study_path
 from mrsearch.config.study import Study
+from mrsearch.config.sweep import expanded
 from mrsearch.config.trained_models import mismatches, with_trained_protocol
 from mrsearch.files import write_text
 from mrsearch.folder_rights import other_writers
@@ -70,14 +72,14 @@ def _study(run: Run, root: Path) -> Study:
     path = study_path(run.study, root, root, "config: study")
     raw = read_extended(path, root)
     for dotted, value in run.overrides.items():
-        _set(raw, dotted, value, path)
+        set_key(raw, dotted, value, f"{path}: overrides.{dotted}")
     if run.seeds is not None:
         raw["seeds"] = [run.seeds] if isinstance(run.seeds, int) else list(run.seeds)
     try:
         raw = with_trained_protocol(raw)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return _worded(validated(Study, raw, str(path)), str(path))
+    return _worded(validated(Study, expanded(raw, str(path)), str(path)), str(path))
 
 
 def _worded(study: Study, where: str) -> Study:
@@ -159,13 +161,3 @@ def validated(model: type[M], raw: dict[str, Any], where: str) -> M:
         return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{where}: {line}" for line in problems(error))) from error
-
-
-def _set(raw: dict[str, Any], dotted: str, value: Any, path: Path) -> None:
-    *parents, last = dotted.split(".")
-    node = raw
-    for key in parents:
-        node = node.setdefault(key, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f"{path}: overrides.{dotted}: {key} is not a group of keys")
-    node[last] = value

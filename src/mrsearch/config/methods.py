@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from mrsearch.config.base import MOST, Model, Name, PositiveFloat, PositiveInt
+from mrsearch.config.base import MOST, Measured, Model, Name, PositiveFloat, PositiveInt
 from mrsearch.config.method_settings import SHARED, KeysOf, MethodRetrieval
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.training import PolicyTraining, Train
@@ -16,6 +16,15 @@ ONE_GENERATION = ("direct", "cot", "rag")
 WITHOUT_SEARCH = ("direct", "cot")
 SETTINGS = ("training", "protocol", "retrieval")
 """Keys of a method that take the place of the study's."""
+
+
+class SweepPoint(Model):
+    """What tells a method apart from the others of its sweep."""
+
+    of: Name
+    """The method that they were made from."""
+    values: dict[str, Annotated[int, Field(ge=-MOST, le=MOST)] | Measured | str]
+    """Values by key; those that are no numbers by their names."""
 
 
 class Method(Model):
@@ -55,6 +64,9 @@ class Method(Model):
     retrieval: MethodRetrieval | None = None
     """Another retriever of the study for this method alone. Example: {use: bm25}."""
 
+    sweep: SweepPoint | None = None
+    """Where in a sweep it stands; the study's `sweep` writes it."""
+
     @property
     def has_settings(self) -> bool:
         """Whether it has settings of its own in the place of the study's."""
@@ -82,10 +94,10 @@ class Method(Model):
 
     @model_serializer(mode="wrap")
     def _without_idle_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings of its own are left out where it has none, so that digests of studies without any stay as they
-        are."""
+        """Settings of its own and its point in a sweep are left out where it has none, so that digests of studies
+        without any stay as they are."""
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key not in SETTINGS or value}
+        return {key: value for key, value in values.items() if key not in (*SETTINGS, "sweep") or value}
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Method:

@@ -100,7 +100,9 @@ def report(study: Study) -> str:
     """For metrics, tables and figures."""
     labels = {name: (method.label, method.compare_with) for name, method in study.methods.items()}
     counted = study.protocol.scoring, *([study.protocol.answer] if study.protocol.answer != "last_valid" else [])
-    return digest(study.title, labels, study.benchmarks, study.report, *counted, study.seeds)
+    sweeps = {name: method.sweep for name, method in study.methods.items() if method.sweep}
+    shown = study.title, labels, study.benchmarks, study.report, *counted, study.seeds
+    return digest(*shown, *([sweeps] if sweeps else []))
 
 
 def _data(study: Study, *excluded: str) -> dict[str, object]:
@@ -133,7 +135,8 @@ def _model(study: Study, model: str) -> dict[str, object]:
 def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
     """The method's keys that decide its numbers; options that it does not use are left out, and so are settings of its
     own, which stand in the place of the study's."""
-    values = study.methods[method].model_dump(mode="json", exclude={"label", "compare_with", *SETTINGS, *excluded})
+    without = {"label", "compare_with", "sweep", *SETTINGS, *excluded}
+    values = study.methods[method].model_dump(mode="json", exclude=without)
     if (values.get("train") or {}).get("demonstrations") == "scripted":
         del values["train"]["demonstrations"]
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}
