@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mrsearch.config.layout import StudyFolder
+from mrsearch.config.layout import RECORDS, StudyFolder
 from mrsearch.files import write_text
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def upload(study_name: str, config: Mapping[str, Any], root: Path) -> int:
             continue
         directory.mkdir(parents=True, exist_ok=True)
         with Tracker.start(study_name, model, method, seed, config, directory) as tracker:
-            files = sorted(folder.records(model, method, seed).glob("*.jsonl.gz"))
+            files = sorted(folder.records(model, method, seed).glob(f"*{RECORDS}"))
             tracker.reference(f"{model}-{method}-seed{seed}-records", "meta-episodes", files)
     runs = folder.tracked_runs()
     waiting = [run for run in runs if not list(run.glob("*.synced"))]

@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 from support.chromium import offline_page
 
-from mrsearch.agent.records import read_records
+from mrsearch.agent.record_files import read_records
 
 from .conftest import Project, layout_of, place
 
@@ -28,7 +28,7 @@ def test_every_declared_file_is_there(ran: Project) -> None:
     for seed in study.seeds:
         for method in trained:
             folder = layout.trained("tiny", method, seed)
-            kept = set() if method == "warm_start" else {"groups.jsonl.gz"}
+            kept = set() if method == "warm_start" else {"groups.jsonl.zst"}
             assert {"model", "train.jsonl", "run.json"} | kept == {path.name for path in folder.iterdir()}
             assert (folder / "model" / "model.safetensors").stat().st_size > 0
         for method in study.methods:
@@ -128,7 +128,7 @@ def test_equal_seeds_give_equal_weights_and_records(ran: Project) -> None:
     """Byte for byte; equal records give equal tables by `mrsearch verify` and the tests of metrics."""
     ran.snakemake("evaluations", config=place("again"))
     first, second = (layout_of(ran, name)[1].root for name in ("results", "again"))
-    records = sorted(path.relative_to(first) for path in first.glob("eval/**/*.jsonl.gz"))
+    records = sorted(path.relative_to(first) for path in first.glob("eval/**/*.jsonl.zst"))
     weights = sorted(path.relative_to(first) for path in first.glob("models/**/*.safetensors"))
     assert records and weights
     for path in [*records, *weights]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mrsearch.agent.records import read_records
+from mrsearch.agent.record_files import read_records
 from mrsearch.config import Run, load_study
 from mrsearch.config.layout import Layout
 

@@ -15,7 +15,8 @@ import pytest
 from support.evaluations import contents, evaluated_study, make_inputs, run_evaluation
 from support.project import ROOT
 
-from mrsearch.agent.records import StopReason, read_records
+from mrsearch.agent.record_files import read_records
+from mrsearch.agent.records import StopReason
 from mrsearch.config import Study
 
 pytestmark = pytest.mark.integration
@@ -66,7 +67,7 @@ def inodes(folder: Path) -> dict[str, int]:
     found = {}
     for place, _, names in os.walk(folder):  # which minds no folder that goes away meanwhile
         for name in names:
-            if name.endswith(".jsonl.gz") and not place.endswith(".kept"):
+            if name.endswith(".jsonl.zst") and not place.endswith(".kept"):
                 with contextlib.suppress(FileNotFoundError):
                     found[name] = Path(place, name).stat().st_ino
     return found
@@ -83,5 +84,5 @@ def test_questions_that_run_out_of_time_are_counted_and_abort(study: Study, inpu
     assert not (tmp_path / "strict" / "eval").exists()
     raw["evaluation"]["generator"]["max_deadline_rate"] = 1.0
     out = run_evaluation(Study.model_validate(raw), inputs, tmp_path)
-    assert {record.stop for record in read_records(out / "two_hop.sampled.jsonl.gz")} == {StopReason.deadline}
+    assert {record.stop for record in read_records(out / "two_hop.sampled.jsonl.zst")} == {StopReason.deadline}
     assert json.loads((out / "run.json").read_text())["parts"]["two_hop.sampled"]["deadlines"] == QUESTIONS

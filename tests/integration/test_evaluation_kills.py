@@ -16,7 +16,8 @@ from support.made_up import made_record
 from mrsearch.agent.answers import JOURNAL, answers
 from mrsearch.agent.batch import NoPolicy
 from mrsearch.agent.journal import Journal
-from mrsearch.agent.records import MetaEpisode, read_records
+from mrsearch.agent.record_files import read_records
+from mrsearch.agent.records import MetaEpisode
 from mrsearch.config import Run, Study, load_study
 from mrsearch.progress import Meter
 
@@ -28,7 +29,7 @@ NAMES = [f"q{number}" for number in range(120)]
 
 def done(folder: Path) -> dict[str, int]:
     """Finished chunks and files, and which file on disk each is."""
-    return {str(path.relative_to(folder)): path.stat().st_ino for path in folder.rglob("*.jsonl.gz")}
+    return {str(path.relative_to(folder)): path.stat().st_ino for path in folder.rglob("*.jsonl.zst")}
 
 
 def test_ten_kills_change_nothing(tmp_path):
@@ -66,7 +67,7 @@ def test_ten_kills_change_nothing(tmp_path):
         job.join()
         assert job.exitcode == 0
     for benchmark in study.benchmarks:
-        name = f"eval/{benchmark}.sampled.jsonl.gz"
+        name = f"eval/{benchmark}.sampled.jsonl.zst"
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
         assert len(list(read_records(killed / name))) == QUESTIONS
     assert not (killed / "cache").exists()

@@ -104,8 +104,8 @@ def test_own_meta_episodes_are_kept_only_where_right(shared, sft, own):
 def test_a_killed_sampling_and_a_killed_training_end_with_the_same_bytes(shared, sft, own, tmp_path):
     chunks = tmp_path / "runs"
     process = start(shared, tmp_path, "own", sft / "model", TUNED)
-    kill_when(process, lambda: len(list(chunks.glob("*.kept/00000[12].jsonl.gz"))) > 0, tmp_path)
-    kept = sorted(chunks.glob("*.kept/*.jsonl.gz"))
+    kill_when(process, lambda: len(list(chunks.glob("*.kept/00000[12].jsonl.zst"))) > 0, tmp_path)
+    kept = sorted(chunks.glob("*.kept/*.jsonl.zst"))
     if not (chunks / "demonstrations.parquet").exists():
         assert 2 <= len(kept) <= 6
     finished = kept[0].stat().st_mtime_ns if kept else None

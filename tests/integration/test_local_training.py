@@ -6,7 +6,7 @@ import pytest
 from support.small_training import OVERRIDES, assert_same, kill_after, rows, start, train, weights
 from support.small_world import make_shared
 
-from mrsearch.agent.records import read_records
+from mrsearch.agent.record_files import read_records
 from mrsearch.agent.scoring import rewards
 
 
@@ -65,8 +65,8 @@ def test_killed_policy_training_ends_with_the_same_weights(shared, warm, tmp_pat
     train(shared, broken, method, warm / "model")
     assert_same(weights(whole / "model"), weights(broken / "model"))
     assert rows(whole) == rows(broken)
-    assert (whole / "groups.jsonl.gz").read_bytes() == (broken / "groups.jsonl.gz").read_bytes()
-    assert_groups_add_up(list(read_records(whole / "groups.jsonl.gz")), method)
+    assert (whole / "groups.jsonl.zst").read_bytes() == (broken / "groups.jsonl.zst").read_bytes()
+    assert_groups_add_up(list(read_records(whole / "groups.jsonl.zst")), method)
     log = rows(whole)
     assert [row["step"] for row in log] == list(range(5))
     assert {

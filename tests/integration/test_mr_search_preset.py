@@ -13,7 +13,7 @@ from support.project import ROOT
 from support.small_world import OVERRIDES
 from support.trainings import training_run
 
-from mrsearch.agent.records import read_records
+from mrsearch.agent.record_files import read_records
 from mrsearch.agent.scoring import rewards
 from mrsearch.config import Run, Study, load_study
 from mrsearch.data.questions import write_questions
@@ -109,7 +109,7 @@ def test_it_trains_three_episodes_in_the_published_words(study: Study, trained: 
     steps = [json.loads(line) for line in (trained / "train.jsonl").read_text().splitlines()]
     assert [row["step"] for row in steps] == [0, 1] and all(row["missing"] == 0 for row in steps)
     tokenizer = load_tokenizer(trained / "model")
-    records = list(read_records(trained / "groups.jsonl.gz"))
+    records = list(read_records(trained / "groups.jsonl.zst"))
     whole = [record for record in records if len(record.episodes) == 3]
     assert whole, "some meta-episodes had room for three"
     for record in whole:
@@ -120,7 +120,7 @@ def test_it_trains_three_episodes_in_the_published_words(study: Study, trained: 
 def test_what_it_trained_is_evaluated_in_the_same_words(study: Study, trained: Path, tmp_path: Path) -> None:
     out = run_evaluation(study, trained, tmp_path, "mr_search")
     tokenizer = load_tokenizer(trained / "model")
-    records = [record for path in sorted(out.glob("*.jsonl.gz")) for record in read_records(path)]
+    records = [record for path in sorted(out.glob("*.jsonl.zst")) for record in read_records(path)]
     assert len(records) == 8
     for record in records:
         if len(record.episodes) > 1:

@@ -172,7 +172,7 @@ def test_sync_hands_every_waiting_run_to_wandb(tmp_path, monkeypatch):
         tracker.log(1, {"reward": 0.5})
     records_folder = tmp_path / "eval" / "tiny" / "mr_search" / "seed3"
     records_folder.mkdir(parents=True)
-    (records_folder / "one.greedy.jsonl.gz").write_bytes(b"records")
+    (records_folder / "one.greedy.jsonl.zst").write_bytes(b"records")
     commands: list = []
     monkeypatch.setattr(
         tracking.subprocess,

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from mrsearch.agent.ports import Hit, Passage
-from mrsearch.agent.records import ActionKind, Episode, StopReason, Turn, read_records, write_records
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import ActionKind, Episode, StopReason, Turn
 from mrsearch.config import Study
 from mrsearch.evaluation.scores import score_record
 from mrsearch.reporting.viewer import StudyRecords, write_viewer
@@ -39,7 +40,7 @@ def viewer(
     """Made-up records; every answer, query, thought, title and passage of one benchmark is hostile."""
     made = tmp_path_factory.mktemp("viewer")
     folder = make_records(small_study, made / "eval", 6)
-    for path in folder.rglob("two.*.jsonl.gz"):
+    for path in folder.rglob("two.*.jsonl.zst"):
         records = list(read_records(path))
         for number, record in enumerate(records):
             text = HOSTILE[number]
@@ -184,7 +185,7 @@ def test_a_group_of_a_critic_shows_its_rewards_alone(
     tmp_path: Path,
 ):
     models = make_groups(small_study, tmp_path / "models")
-    (path,) = models.rglob("groups.jsonl.gz")
+    (path,) = models.rglob("groups.jsonl.zst")
     records = list(read_records(path))
     for record in records:
         del record.tags["advantages"]

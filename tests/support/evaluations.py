@@ -95,4 +95,4 @@ def run_evaluation(
 
 def contents(folder: Path) -> dict[str, bytes]:
     """The files of records, by name."""
-    return {path.name: path.read_bytes() for path in folder.glob("*.jsonl.gz")}
+    return {path.name: path.read_bytes() for path in folder.glob("*.jsonl.zst")}

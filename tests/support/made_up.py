@@ -14,16 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrsearch.agent.records import (
-    ActionKind,
-    Episode,
-    MetaEpisode,
-    Question,
-    StopReason,
-    Turn,
-    read_records,
-    write_records,
-)
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
 from mrsearch.config import Study
 from mrsearch.config.layout import TRAIN_LOG, all_record_files, all_score_files, seed_folder
 

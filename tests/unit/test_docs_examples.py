@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ import pandas as pd
 import pytest
 from support.project import ROOT
 
+from mrsearch.agent.ports import Hit, Passage
+from mrsearch.agent.record_lines import to_line
+from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
 
@@ -25,7 +29,7 @@ def evaluated(
     folder = tmp_path_factory.mktemp("evaluated")
     records = make_records(small_study, folder / "eval", 6)
     write_metrics(small_study, records, folder / "scores.parquet", folder / "metrics.parquet")
-    return next(records.rglob("mr_search/*/two.greedy.jsonl.gz")), folder / "scores.parquet"
+    return next(records.rglob("mr_search/*/two.greedy.jsonl.zst")), folder / "scores.parquet"
 
 
 def test_records_are_read_as_the_page_says(evaluated: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,3 +58,14 @@ def test_every_column_of_the_scores_is_described(evaluated: tuple[Path, Path]) -
         general = re.sub(r"^em_(\w+)_after$", "em_<choice>_after", general)
         general = re.sub(r"^(em|f1|sub_em)_(\w+)$", r"<score>_\2", general)
         assert general in described, column
+
+
+def test_every_key_of_a_record_s_line_is_described() -> None:
+    """The longest line that there is: each text that can be left out stands in it."""
+    turn = Turn(4, 6, "text", ActionKind.search, "query", "seen", [Hit(Passage("1", "title", "text"), 1.0)], 3)
+    episodes = [Episode([turn], "answer", StopReason.answered)]
+    lists = ([1] * 8, [1] * 8, [1] * 8, [-0.5] * 8)
+    line = json.loads(to_line(MetaEpisode(Question("q", "?", ("a",)), *lists, 4, episodes, StopReason.answered)))
+    table = PAGE.partition("### The file, version 2")[2].partition("\nGaps are")[0]
+    described = set(re.findall(r"`(\w+)`", table))
+    assert described >= line.keys() | line["episodes"][0].keys() | line["episodes"][0]["turns"][0].keys()

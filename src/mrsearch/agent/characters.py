@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mrsearch.agent.pieces import BYTE_LETTERS
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -14,9 +16,8 @@ LONGEST = 4
 """Bytes of a character in UTF-8, at most."""
 _BYTE = re.compile(r"<0x[89AB][0-9A-F]>", re.IGNORECASE)
 """How a vocabulary with byte fallback writes the second to last bytes of a character."""
-_LETTERS = frozenset(map(chr, [*range(0xA1, 0xAD), *range(0xAE, 0xC0), *range(0x122, 0x144)]))
-"""The letters for these bytes (0x80 to 0xBF) in a byte-level vocabulary: bytes without a printable letter are counted
-from U+0100 on, and 34 others come before them."""
+_LETTERS = frozenset(letter for letter, byte in BYTE_LETTERS.items() if 0x80 <= byte < 0xC0)
+"""The letters for these bytes in a byte-level vocabulary."""
 
 
 class CharacterBorders:

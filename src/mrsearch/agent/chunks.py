@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mrsearch.agent.batch import Job, check_jobs, run_batch
 from mrsearch.agent.ports import Policy
-from mrsearch.agent.records import MetaEpisode, read_records, write_sealed_records
+from mrsearch.agent.record_files import read_records, write_sealed_records
+from mrsearch.agent.records import MetaEpisode
+from mrsearch.config.layout import RECORDS
 from mrsearch.progress import Meter
 from mrsearch.seal import is_sealed
 
@@ -35,7 +37,7 @@ async def run_chunks(
     check_jobs(jobs, concurrency)
     chunks = []
     for number, first in enumerate(range(0, len(jobs), concurrency)):
-        path = folder / f"{number:06d}.jsonl.gz"
+        path = folder / f"{number:06d}{RECORDS}"
         chunk = jobs[first : first + concurrency]
         if is_sealed(path, len(chunk)):
             meter.skip(len(chunk))

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from mrsearch.agent.records import MetaEpisode, as_json, from_json
+from mrsearch.agent.record_lines import from_line, to_line
+from mrsearch.agent.records import MetaEpisode
 
 log = logging.getLogger(__name__)
 PACKING_LEVEL = 1
@@ -56,7 +57,7 @@ class Journal:
                 entry = _read_entry(file)
                 if entry is None or entry[0] != number:
                     raise ValueError(f"{self.path}: damaged at byte {self._offsets[number]}: remove it and start again")
-                yield from_json(zlib.decompress(entry[1]).decode())
+                yield from_line(zlib.decompress(entry[1]))
 
     async def add(self, number: int, record: MetaEpisode) -> None:
         """Keep a job's record; packed and written in a thread, so that other meta-episodes go on."""
@@ -64,7 +65,7 @@ class Journal:
             self._offsets[number] = await asyncio.to_thread(self._append, number, record)
 
     def _append(self, number: int, record: MetaEpisode) -> int:
-        payload = zlib.compress(as_json(record).encode(), PACKING_LEVEL)
+        payload = zlib.compress(to_line(record), PACKING_LEVEL)
         head = f"{number} {len(payload)} {zlib.crc32(payload, number):08x}\n".encode()
         with self.path.open("ab", buffering=0) as file:
             offset = file.seek(0, os.SEEK_END)

@@ -1,19 +1,12 @@
-"""What a meta-episode leaves behind: the one file format of training, evaluation, report and viewer."""
+"""What a meta-episode leaves behind, for training, evaluation, report and viewer alike; `record_files` keeps it."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from mrsearch.agent.ports import Hit, Passage
-from mrsearch.files import atomic_file
-from mrsearch.seal import seal_file
+from mrsearch.agent.ports import Hit
 
 
 class ActionKind(StrEnum):
@@ -121,68 +114,3 @@ class MetaEpisode:
         if self.context == "full" or episode <= 1:
             return [(0, start)]
         return [(0, self.prompt_length), (self.episode_starts[episode - 1], start)]
-
-
-def write_records(path: Path, records: Iterable[MetaEpisode]) -> int:
-    """Write gzipped jsonl atomically, equal records as equal bytes; returns the count."""
-    with atomic_file(path) as draft:
-        return _pack(draft, records)
-
-
-def write_sealed_records(path: Path, records: Iterable[MetaEpisode]) -> int:
-    """`write_records`, and beside the file what `seal.is_sealed` knows a whole one by. The seal comes first: whoever is
-    interrupted between the two leaves no file."""
-    with atomic_file(path) as draft:
-        count = _pack(draft, records)
-        seal_file(path, draft, count)
-    return count
-
-
-def _pack(path: Path, records: Iterable[MetaEpisode]) -> int:
-    count = 0
-    with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-        for record in records:
-            packed.write(as_json(record).encode() + b"\n")
-            count += 1
-    return count
-
-
-def read_records(path: Path) -> Iterator[MetaEpisode]:
-    """The records of a file that `write_records` wrote; a broken line, or a file that was cut, is a ValueError that
-    names file and line."""
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield from_json(line)
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{path}, line {number}: not a meta-episode: {error}") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged after line {number}: {error}") from error
-
-
-def as_json(record: MetaEpisode) -> str:
-    """One line that `from_json` reads."""
-    return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
-
-
-def from_json(line: str) -> MetaEpisode:
-    """The record of a line; ValueError, KeyError or TypeError where it is none."""
-    raw: dict[str, Any] = json.loads(line)
-    question = Question(**{**raw["question"], "golden_answers": tuple(raw["question"]["golden_answers"])})
-    episodes = [
-        Episode([_turn(turn) for turn in episode["turns"]], episode["answer"], StopReason(episode["stop"]))
-        for episode in raw["episodes"]
-    ]
-    prompt_hits = raw.get("prompt_hits")
-    typed = {"question": question, "episodes": episodes, "stop": StopReason(raw["stop"])}
-    return MetaEpisode(**{**raw, **typed, "prompt_hits": None if prompt_hits is None else _hits(prompt_hits)})
-
-
-def _turn(raw: dict[str, Any]) -> Turn:
-    return Turn(**{**raw, "action": ActionKind(raw["action"]), "hits": _hits(raw["hits"])})
-
-
-def _hits(raw: list[dict[str, Any]]) -> list[Hit]:
-    return [Hit(Passage(**hit["passage"]), hit["score"]) for hit in raw]

@@ -18,6 +18,7 @@ from mrsearch.cli import (
     plan,
     preflight,
     protocol,
+    records,
     rehearse,
     report,
     retriever,
@@ -46,6 +47,7 @@ app.command("train")(training.train)
 app.command("verl-config")(verl_config.verl_config)
 app.command("evaluate")(training.evaluate)
 app.add_typer(report.app, name="report")
+app.add_typer(records.app, name="records")
 app.command("bundle")(bundle.bundle)
 app.command("verify")(bundle.verify)
 app.add_typer(protocol.app, name="protocol")

@@ -15,7 +15,9 @@ from mrsearch.config.trained_models import RUN_FILE
 
 STUDY_FILE = "study.json"
 TRAIN_LOG = "train.jsonl"
-GROUPS_FILE = "groups.jsonl.gz"
+RECORDS = ".jsonl.zst"
+"""How names of files of records end."""
+GROUPS_FILE = f"groups{RECORDS}"
 MODELS = "models"
 Seed = int | str
 """A seed, or Snakemake's wildcard for it."""
@@ -35,12 +37,17 @@ def questions_file(folder: Path, dataset: str) -> Path:
 
 def record_file(folder: Path, benchmark: str, decoding: str) -> Path:
     """Meta-episodes of one benchmark under one decoding, in the folder of one evaluation."""
-    return folder / f"{benchmark}.{decoding}.jsonl.gz"
+    return folder / f"{benchmark}.{decoding}{RECORDS}"
+
+
+def old_record_file(records: Path) -> Path:
+    """Where version 1 of records kept what `records` is now."""
+    return records.with_name(f"{records.name.removesuffix(RECORDS)}.jsonl.gz")
 
 
 def cost_file(records: Path) -> Path:
     """What a file of records cost, beside it while its evaluation runs."""
-    return records.with_name(f"{records.name.removesuffix('.jsonl.gz')}.cost.json")
+    return records.with_name(f"{records.name.removesuffix(RECORDS)}.cost.json")
 
 
 def score_file(folder: Path, benchmark: str, decoding: str) -> Path:

@@ -34,8 +34,8 @@ def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: P
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {len(paths)} files of scores are missing, the first is {missing[0]}: run the "
-            "evaluation again; one that was made before evaluations wrote scores has records alone"
+            f"{len(missing)} of {len(paths)} files of scores are missing, the first is {missing[0]}: where "
+            "records are there, `mrsearch records convert` makes scores of them; else run the evaluation again"
         )
     with atomic_file(scores_out) as draft, _ScoresWriter(draft) as writer:
         rows = list(aggregates.aggregate(study, _cells(study, paths, writer.write)))

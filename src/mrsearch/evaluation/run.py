@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.answers import answers, drop_answers
+from mrsearch.agent.pieces import vocabulary_pieces
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
-from mrsearch.agent.records import MetaEpisode, Question, write_sealed_records
+from mrsearch.agent.record_files import write_sealed_records
+from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, digest
@@ -192,6 +194,7 @@ class _Runner:
     ) -> None:
         self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
         self.model, self.method = model, method
+        self.pieces = vocabulary_pieces(policy.tokenizer)
         self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
         self.agent = Agent(policy, engine, AgentSpec.of(study, method), Renderer(policy.tokenizer, study.protocol))
 
@@ -226,7 +229,7 @@ class _Runner:
         scores = score_file(path.parent, benchmark, decoding)
         key = (self.model, self.method, self.seed, decoding, benchmark)
         seal_file(scores, scores, write_scores(self.study, key, records, scores))
-        write_sealed_records(path, records)
+        write_sealed_records(path, records, self.pieces)
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
 
     async def _answer(

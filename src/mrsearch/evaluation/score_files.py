@@ -22,11 +22,11 @@ from mrsearch.files import atomic_file
 
 VERSION = 1
 """Of the columns and their meaning."""
-KEY_TAGS = ("model", "method", "seed", "decoding", "benchmark")
-TAGS = ("study", *KEY_TAGS)
+KEYS = ("model", "method", "seed", "decoding", "benchmark")
+TAGS = ("study", *KEYS)
 METADATA = b"mrsearch"
 TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.float64())}
-REMEDY = "evaluate again"
+REMEDY = "make it from its records with `mrsearch records convert`, or evaluate again"
 
 
 def write_scores(study: Study, key: RecordKey, records: Iterable[MetaEpisode], path: Path) -> int:
@@ -36,7 +36,7 @@ def write_scores(study: Study, key: RecordKey, records: Iterable[MetaEpisode], p
     """
     rows = sorted(_rows(study, key, records), key=lambda row: row["question_id"])
     if not rows:
-        raise ValueError(f"{path}: there is no record to score: {REMEDY}")
+        raise ValueError(f"{path}: there is no record to score: evaluate again")
     schema = pa.schema([(name, TYPES[type(value)]) for name, value in rows[0].items()])
     schema = schema.with_metadata({METADATA: json.dumps(_description(study, key))})
     write_table(pa.Table.from_pylist(rows, schema=schema), path)
@@ -101,5 +101,5 @@ def _rows(study: Study, key: RecordKey, records: Iterable[MetaEpisode]) -> Itera
     for record in records:
         tags = {tag: record.tags.get(tag) for tag in TAGS}
         if tags != expected:
-            raise ValueError(f"a record is tagged {tags}, but its place says {expected}: {REMEDY}")
-        yield {**{tag: expected[tag] for tag in KEY_TAGS}, **score_row(record, **settings)}
+            raise ValueError(f"a record is tagged {tags}, but its place says {expected}: evaluate again")
+        yield {**{tag: expected[tag] for tag in KEYS}, **score_row(record, **settings)}

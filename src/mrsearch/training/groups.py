@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrsearch.agent.records import MetaEpisode, read_records, write_records
-from mrsearch.config.layout import GROUPS_FILE
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import MetaEpisode
+from mrsearch.config.layout import GROUPS_FILE, RECORDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +60,7 @@ def keep(
         for name, values_QGN in (("rewards", rewards_QGN), ("advantages", advantages_QGN)):
             if values_QGN is not None:
                 meta.tags[name] = _ragged(values_QGN[group], exists_QGN[group])
-    write_records(run_dir / FOLDER / f"step{step:06d}.jsonl.gz", recorded)
+    write_records(run_dir / FOLDER / f"step{step:06d}{RECORDS}", recorded)
 
 
 def publish(run_dir: Path, model: Path) -> None:
@@ -69,7 +70,7 @@ def publish(run_dir: Path, model: Path) -> None:
 
 
 def _recorded(run_dir: Path) -> Iterator[MetaEpisode]:
-    for file in sorted((run_dir / FOLDER).glob("*.gz")):
+    for file in sorted((run_dir / FOLDER).glob(f"*{RECORDS}")):
         try:
             yield from list(read_records(file))
         except ValueError as error:

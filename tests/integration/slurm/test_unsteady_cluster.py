@@ -40,7 +40,7 @@ ACCOUNTING = bool(os.environ.get("MRSEARCH_SLURM_ACCOUNTING"))
 
 def records(project: Project) -> dict[str, str]:
     """Digest of every record file."""
-    files = (project.folder / EVALUATIONS).rglob("*.jsonl.gz")
+    files = (project.folder / EVALUATIONS).rglob("*.jsonl.zst")
     return {str(file.relative_to(project.folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

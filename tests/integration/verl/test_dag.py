@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support.project import ROOT
 
-from mrsearch.agent.records import read_records
+from mrsearch.agent.record_files import read_records
 
 PATIENCE = 600
 
@@ -37,7 +37,7 @@ class Dag:
 
     def targets(self):
         folder = self.results / "eval" / "tiny" / "mr_search" / "seed0"
-        return [str(folder / name) for name in ("single_hop.greedy.jsonl.gz", "two_hop.greedy.jsonl.gz", "run.json")]
+        return [str(folder / name) for name in ("single_hop.greedy.jsonl.zst", "two_hop.greedy.jsonl.zst", "run.json")]
 
     def ended(self, process):
         try:
@@ -98,7 +98,7 @@ def test_killed_after_a_checkpoint_it_leaves_nothing_behind_and_ends_well_when_r
     assert {"reward", "missing", "entropy", "gradient_norm", "logprob_difference", "alarms"} <= rows[-1].keys()
     assert all(row["missing"] == 0 and row["logprob_difference"] < 1e-6 for row in rows)
     assert any(row["gradient_norm"] > 0 for row in rows)
-    groups = [asdict(record)["tags"] for record in read_records(trained / "groups.jsonl.gz")]
+    groups = [asdict(record)["tags"] for record in read_records(trained / "groups.jsonl.zst")]
     assert [tags["step"] for tags in groups] == [step for step in (0, 1, 2, 4) for _ in range(2 * 4)]
     for tags in groups:
         returns = [sum(rewards) for rewards in tags["rewards"]]

@@ -79,8 +79,8 @@ def test_a_critic_is_trained_on_two_nodes(changes, shared, retriever, tmp_path):
 def kept(training):
     from dataclasses import asdict
 
-    from mrsearch.agent.records import read_records
+    from mrsearch.agent.record_files import read_records
 
-    found = [asdict(record) for record in read_records(training.out / "groups.jsonl.gz")]
+    found = [asdict(record) for record in read_records(training.out / "groups.jsonl.zst")]
     assert len(found) == 2 * 2 * 3, "two groups of three at each of two steps"
     return found

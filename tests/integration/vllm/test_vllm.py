@@ -20,7 +20,7 @@ from support.small_world import TINY
 from transformers import AutoModelForCausalLM
 
 from mrsearch.agent.ports import Finish, Generation, Sampling
-from mrsearch.agent.records import read_records
+from mrsearch.agent.record_files import read_records
 from mrsearch.config import Study
 from mrsearch.config.generator import Generator
 from mrsearch.policy.http_policy import HttpPolicy

@@ -6,7 +6,8 @@ import pytest
 
 from mrsearch.agent.meta_episode import training_sequences
 from mrsearch.agent.ports import Finish, Generation
-from mrsearch.agent.records import ActionKind, StopReason, read_records, write_records
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import ActionKind, StopReason
 from mrsearch.agent.transcript import turn_seed
 from mrsearch.config.protocol import Protocol
 
@@ -236,7 +237,7 @@ def test_a_rollout_needs_an_engine(stage):
 
 def test_records_survive_their_file(stage, tmp_path):
     metas = [stage.play(stage.policy(SCRIPT), episodes=2, context=context) for context in ("full", "previous")]
-    assert write_records(tmp_path / "a.jsonl.gz", metas) == 2
-    write_records(tmp_path / "b.jsonl.gz", metas)
-    assert list(read_records(tmp_path / "a.jsonl.gz")) == metas
-    assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
+    assert write_records(tmp_path / "a.jsonl.zst", metas) == 2
+    write_records(tmp_path / "b.jsonl.zst", metas)
+    assert list(read_records(tmp_path / "a.jsonl.zst")) == metas
+    assert (tmp_path / "a.jsonl.zst").read_bytes() == (tmp_path / "b.jsonl.zst").read_bytes()

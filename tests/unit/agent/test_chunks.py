@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import os
 import shutil
 from collections.abc import Callable
@@ -11,11 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import zstandard
 from support.made_up import made_record
 
 from mrsearch.agent.answers import answers
 from mrsearch.agent.batch import NoPolicy
-from mrsearch.agent.records import MetaEpisode, read_records, write_records, write_sealed_records
+from mrsearch.agent.record_files import read_records, write_records, write_sealed_records
+from mrsearch.agent.records import MetaEpisode
 from mrsearch.config import Study
 from mrsearch.progress import Meter
 from mrsearch.seal import is_sealed
@@ -35,7 +36,7 @@ def answered(study: Study, kept: Path, count: int = 6) -> tuple[list[MetaEpisode
 
 
 def _of_another_wave(path: Path) -> None:
-    shutil.copyfile(path.with_name("000000.jsonl.gz"), path)
+    shutil.copyfile(path.with_name("000000.jsonl.zst"), path)
 
 
 def _fewer(path: Path) -> None:
@@ -47,7 +48,7 @@ def _zeros(path: Path) -> None:
 
 
 def _other_bytes(path: Path) -> None:
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + b"\n", mtime=0))
+    path.write_bytes(path.read_bytes() + zstandard.compress(b"\n"))
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
@@ -69,7 +70,7 @@ def test_a_damaged_wave_alone_is_made_again(small_study: Study, tmp_path: Path, 
     whole, made = answered(small_study, tmp_path)
     assert made == list(range(6))
     assert answered(small_study, tmp_path) == (whole, [])
-    DAMAGES[kind](tmp_path / "000001.jsonl.gz")
+    DAMAGES[kind](tmp_path / "000001.jsonl.zst")
     assert answered(small_study, tmp_path) == (whole, [2, 3])
 
 
@@ -88,18 +89,18 @@ def test_a_writer_killed_before_the_name_leaves_no_file(
     record = made_record(small_study, ("tiny", "mr_search", 0, "greedy", "two_hop"), 0)
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_sealed_records(tmp_path / "a.jsonl.gz", [record])
+        write_sealed_records(tmp_path / "a.jsonl.zst", [record])
     monkeypatch.undo()
-    assert not is_sealed(tmp_path / "a.jsonl.gz")
-    write_sealed_records(tmp_path / "a.jsonl.gz", [record])
-    assert is_sealed(tmp_path / "a.jsonl.gz", 1) and not is_sealed(tmp_path / "a.jsonl.gz", 2)
+    assert not is_sealed(tmp_path / "a.jsonl.zst")
+    write_sealed_records(tmp_path / "a.jsonl.zst", [record])
+    assert is_sealed(tmp_path / "a.jsonl.zst", 1) and not is_sealed(tmp_path / "a.jsonl.zst", 2)
 
 
 @pytest.mark.parametrize("size", [1, 200, -1, -9])
 def test_a_cut_file_is_named_where_it_is_read(small_study: Study, tmp_path: Path, size: int) -> None:
     records = [made_record(small_study, ("tiny", "mr_search", 0, "greedy", "two_hop"), n) for n in range(3)]
-    path = tmp_path / "a.jsonl.gz"
+    path = tmp_path / "a.jsonl.zst"
     write_records(path, records)
     os.truncate(path, size if size > 0 else path.stat().st_size + size)
-    with pytest.raises(ValueError, match=r"a\.jsonl\.gz"):
+    with pytest.raises(ValueError, match=r"a\.jsonl\.zst"):
         list(read_records(path))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mrsearch.agent.ports import SearchError
-from mrsearch.agent.records import ActionKind, StopReason, read_records, write_records
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import ActionKind, StopReason
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.evaluation.scores import score_record
 
@@ -32,8 +33,8 @@ def test_rag_reads_the_passages_of_one_search_with_the_question(stage, tmp_path)
     assert policy.calls[0][0] == stage.renderer.first_prompt("rag", stage.question.question, information)
     assert [hit.passage.id for hit in meta.episodes[0].turns[0].hits] == ["p1"]
     assert sum(meta.loss_mask) == len(policy.said[0].token_ids)
-    write_records(tmp_path / "a.jsonl.gz", [meta])
-    assert list(read_records(tmp_path / "a.jsonl.gz")) == [meta]
+    write_records(tmp_path / "a.jsonl.zst", [meta])
+    assert list(read_records(tmp_path / "a.jsonl.zst")) == [meta]
 
 
 def test_a_failed_search_leaves_rag_without_episodes(stage):

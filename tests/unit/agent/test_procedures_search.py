@@ -8,7 +8,8 @@ import pytest
 
 from mrsearch.agent.ircot import sentence_end
 from mrsearch.agent.meta_episode import agreed, training_sequences
-from mrsearch.agent.records import ActionKind, StopReason, read_records, write_records
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import ActionKind, StopReason
 from mrsearch.config.methods import Method
 from mrsearch.config.protocol import Protocol
 from mrsearch.evaluation.scores import score_record
@@ -32,8 +33,8 @@ def test_ircot_searches_with_the_question_and_then_with_each_first_sentence(stag
     kept = policy.said[0].token_ids[: turn.end - turn.start]
     assert policy.calls[1][0][: len(policy.calls[0][0]) + len(kept)] == policy.calls[0][0] + kept, "token in, token out"
     assert sum(meta.loss_mask) == len(kept) + len(policy.said[1].token_ids)
-    write_records(tmp_path / "a.jsonl.gz", [meta])
-    assert list(read_records(tmp_path / "a.jsonl.gz")) == [meta]
+    write_records(tmp_path / "a.jsonl.zst", [meta])
+    assert list(read_records(tmp_path / "a.jsonl.zst")) == [meta]
 
 
 def test_ircot_drops_what_follows_the_sentence(stages):

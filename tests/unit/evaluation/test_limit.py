@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.evaluations import evaluated_study, make_inputs, run_evaluation
 
-from mrsearch.agent.records import read_records
+from mrsearch.agent.record_files import read_records
 from mrsearch.config import Study
 
 METHOD = {"direct": {"procedure": "direct"}}
@@ -29,9 +29,9 @@ def evaluated(study: Study, inputs: Path, out: Path, limit: int | None) -> dict[
     """What was recorded of each question of a benchmark."""
     folder = run_evaluation(study, inputs, out, "direct", limit=limit)
     assert json.loads((folder / "run.json").read_text()).get("limit") == limit
-    counts = {len(list(read_records(folder / f"{name}.greedy.jsonl.gz"))) for name in study.benchmarks}
+    counts = {len(list(read_records(folder / f"{name}.greedy.jsonl.zst"))) for name in study.benchmarks}
     assert counts == {min(limit or 5, 5)}
-    records = read_records(folder / "two_hop.greedy.jsonl.gz")
+    records = read_records(folder / "two_hop.greedy.jsonl.zst")
     return {record.question.id: str(record.episodes).encode() for record in records}
 
 

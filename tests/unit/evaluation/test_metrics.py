@@ -18,16 +18,8 @@ from support.made_up import score_again
 
 from mrsearch.agent import scoring
 from mrsearch.agent.ports import Hit, Passage
-from mrsearch.agent.records import (
-    ActionKind,
-    Episode,
-    MetaEpisode,
-    Question,
-    StopReason,
-    Turn,
-    read_records,
-    write_records,
-)
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
 from mrsearch.config import Study
 from mrsearch.config.layout import all_record_files, all_score_files
 from mrsearch.evaluation.choices import by_count, last_valid, vote
@@ -279,7 +271,7 @@ def test_same_records_give_the_same_bytes(small_study: Study, made: Path, tmp_pa
 
 def test_the_order_of_records_does_not_matter(small_study: Study, made: Path, tmp_path: Path):
     run(small_study, made, tmp_path / "a")
-    for path in made.rglob("*.jsonl.gz"):
+    for path in made.rglob("*.jsonl.zst"):
         write_records(path, reversed(list(read_records(path))))
     score_again(small_study, made)
     run(small_study, made, tmp_path / "b")
@@ -300,7 +292,9 @@ def scores_file(study: Study, made: Path) -> Path:
 def test_a_missing_file_is_an_error(small_study: Study, made: Path, tmp_path: Path):
     """Also where the records are there: those of an evaluation from before scores were written beside them."""
     scores_file(small_study, made).unlink()
-    with pytest.raises(ValueError, match=r"1 of 48 files of scores are missing.*mr_search/seed1/two.greedy.*again"):
+    with pytest.raises(
+        ValueError, match=r"1 of 48 files of scores are missing.*mr_search/seed1/two.greedy.*records convert"
+    ):
         run(small_study, made, tmp_path)
     assert not list(tmp_path.glob("*.parquet*"))
 
@@ -361,7 +355,9 @@ def test_misplaced_scores_are_an_error(small_study: Study, made: Path, tmp_path:
 def test_scores_by_other_settings_are_an_error(small_study: Study, made: Path, tmp_path: Path):
     raw = small_study.model_dump()
     raw["benchmarks"]["two"]["yes_no_rule"] = True
-    with pytest.raises(ValueError, match="yes_no_rule is False, but the study asks for True: evaluate again"):
+    with pytest.raises(
+        ValueError, match="yes_no_rule is False, but the study asks for True: make it from its records with"
+    ):
         run(Study.model_validate(raw), made, tmp_path)
 
 

@@ -11,7 +11,8 @@ import pytest
 from support.evaluations import contents, evaluated_study, make_inputs, run_evaluation
 
 from mrsearch import runlog
-from mrsearch.agent.records import StopReason, read_records
+from mrsearch.agent.record_files import read_records
+from mrsearch.agent.records import StopReason
 from mrsearch.config import Study
 from mrsearch.evaluation import run as evaluation_run
 
@@ -35,10 +36,10 @@ def finished(study: Study, inputs: Path, tmp_path_factory: pytest.TempPathFactor
 
 def test_records_are_complete(study: Study, finished: Path):
     assert set(contents(finished)) == {
-        f"{benchmark}.{decoding}.jsonl.gz" for benchmark in study.benchmarks for decoding in study.evaluation.decoding
+        f"{benchmark}.{decoding}.jsonl.zst" for benchmark in study.benchmarks for decoding in study.evaluation.decoding
     }
     for benchmark in study.benchmarks:
-        records = list(read_records(finished / f"{benchmark}.greedy.jsonl.gz"))
+        records = list(read_records(finished / f"{benchmark}.greedy.jsonl.zst"))
         assert len({record.question.id for record in records}) == len(records) == QUESTIONS
         for record in records:
             place = {name: record.tags[name] for name in ("study", "model", "method", "seed", "decoding", "benchmark")}
@@ -53,7 +54,7 @@ def test_costs_stand_apart_from_the_records(finished: Path):
     run_json = json.loads((finished / "run.json").read_text())
     assert run_json["parts"]["two_hop.sampled"]["questions"] == QUESTIONS
     assert run_json["timing"]["parts"]["two_hop.sampled"] > 0
-    first = next(iter(read_records(finished / "two_hop.sampled.jsonl.gz")))
+    first = next(iter(read_records(finished / "two_hop.sampled.jsonl.zst")))
     assert not [name for name in first.tags if "second" in name or "time" in name]
 
 
@@ -78,11 +79,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
 ):
     assert contents(run_evaluation(study, inputs, tmp_path / "again")) == contents(finished)
     other = contents(run_evaluation(study, inputs, tmp_path / "other", seed=1))
-    assert other["single_hop.sampled.jsonl.gz"] != contents(finished)["single_hop.sampled.jsonl.gz"]
+    assert other["single_hop.sampled.jsonl.zst"] != contents(finished)["single_hop.sampled.jsonl.zst"]
 
 
 def test_a_cache_of_other_inputs_is_not_used(study: Study, inputs: Path, finished: Path, tmp_path: Path):
-    stale = tmp_path / "cache" / "0123456789abcdef" / "single_hop.greedy.jsonl.gz"
+    stale = tmp_path / "cache" / "0123456789abcdef" / "single_hop.greedy.jsonl.zst"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another policy")
     assert contents(run_evaluation(study, inputs, tmp_path)) == contents(finished)
@@ -102,12 +103,12 @@ def test_record_files_that_a_crash_damaged_are_made_again(
             run_evaluation(study, inputs, tmp_path)
     (cache,) = (tmp_path / "cache").iterdir()
     shutil.rmtree(tmp_path / "eval")
-    os.truncate(cache / "single_hop.greedy.jsonl.gz", 0)
-    os.truncate(cache / "single_hop.sampled.jsonl.gz", 200)
+    os.truncate(cache / "single_hop.greedy.jsonl.zst", 0)
+    os.truncate(cache / "single_hop.sampled.jsonl.zst", 200)
     os.truncate(cache / "two_hop.greedy.cost.json", 3)
-    kept = (cache / "two_hop.sampled.jsonl.gz").stat().st_ino
+    kept = (cache / "two_hop.sampled.jsonl.zst").stat().st_ino
     assert contents(run_evaluation(study, inputs, tmp_path)) == contents(finished)
-    assert (tmp_path / "eval" / "two_hop.sampled.jsonl.gz").stat().st_ino == kept, "a whole one is not made again"
+    assert (tmp_path / "eval" / "two_hop.sampled.jsonl.zst").stat().st_ino == kept, "a whole one is not made again"
 
 
 def test_failing_searches_abort(study: Study, inputs: Path, tmp_path: Path):
@@ -126,11 +127,11 @@ def test_tolerated_failures_are_recorded(study: Study, inputs: Path, tmp_path: P
     raw["retrieval"]["client"]["max_failure_rate"] = 1.0
     (tmp_path / "endpoint.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "boot": "none"}))
     out = run_evaluation(Study.model_validate(raw), inputs, tmp_path, "rag", endpoint=tmp_path / "endpoint.json")
-    records = list(read_records(out / "single_hop.greedy.jsonl.gz"))
+    records = list(read_records(out / "single_hop.greedy.jsonl.zst"))
     assert [record.stop for record in records] == [StopReason.search_failed] * QUESTIONS
     assert json.loads((out / "run.json").read_text())["parts"]["single_hop.greedy"]["search_failures"] == QUESTIONS
 
 
 def test_rag_counts_its_search(study: Study, inputs: Path, tmp_path: Path):
     out = run_evaluation(study, inputs, tmp_path, "rag")
-    assert all(record.tags["scores"]["searches"] == [1.0] for record in read_records(out / "two_hop.greedy.jsonl.gz"))
+    assert all(record.tags["scores"]["searches"] == [1.0] for record in read_records(out / "two_hop.greedy.jsonl.zst"))

@@ -8,7 +8,9 @@ import pytest
 import torch
 from support.made_up import made_record
 
-from mrsearch.agent.records import MetaEpisode, as_json, from_json, read_records
+from mrsearch.agent.record_files import read_records
+from mrsearch.agent.record_lines import from_line, to_line
+from mrsearch.agent.records import MetaEpisode
 from mrsearch.config import Study
 from mrsearch.config.layout import GROUPS_FILE
 from mrsearch.training import groups
@@ -66,9 +68,9 @@ def test_without_advantages_the_rewards_alone_are_kept(small_study: Study, tmp_p
 
 def test_a_record_is_the_same_after_a_journey_as_text(small_study: Study):
     ((record, *_), *_) = made_groups(small_study, 1).values()
-    assert from_json(as_json(record)) == record
+    assert from_line(to_line(record)) == record
     with pytest.raises((ValueError, KeyError, TypeError)):
-        from_json("{}")
+        from_line("{}")
 
 
 def test_a_damaged_step_is_left_out_with_a_warning(
@@ -78,7 +80,7 @@ def test_a_damaged_step_is_left_out_with_a_warning(
     rewards, exists = reward_tensors(metas, SIZE, 3, "em")
     for step in (0, 1, 2):
         groups.keep(tmp_path, step, metas, rewards, exists, None)
-    os.truncate(tmp_path / groups.FOLDER / "step000001.jsonl.gz", 200)
+    os.truncate(tmp_path / groups.FOLDER / "step000001.jsonl.zst", 200)
     groups.publish(tmp_path, tmp_path / "model")
     assert {record.tags["step"] for record in read_records(tmp_path / GROUPS_FILE)} == {0, 2}
     assert "step000001" in caplog.text

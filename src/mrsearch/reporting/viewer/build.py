@@ -16,7 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mrsearch.agent.records import MetaEpisode, read_records
+from mrsearch.agent.record_files import read_records
+from mrsearch.agent.records import MetaEpisode
 from mrsearch.config import Study
 from mrsearch.config.layout import GROUPS_FILE, RecordKey, all_record_files, seed_folder
 from mrsearch.files import atomic_folder

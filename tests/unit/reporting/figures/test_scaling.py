@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from support.made_up import score_again
 
-from mrsearch.agent.records import StopReason, read_records, write_records
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import StopReason
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting.figures import style
@@ -34,7 +35,7 @@ def study(small_study: Study) -> Study:
 @pytest.fixture
 def rows(study: Study, make_records: Callable[..., Path], tmp_path: Path) -> Metrics:
     folder = make_records(study, tmp_path / "eval", 20)
-    for path in (folder / "tiny" / "agreeing").rglob("*.jsonl.gz"):
+    for path in (folder / "tiny" / "agreeing").rglob("*.jsonl.zst"):
         write_records(path, [cut(record) for record in read_records(path)])
     score_again(study, folder)
     write_metrics(study, folder, tmp_path / "scores.parquet", tmp_path / "metrics.parquet")

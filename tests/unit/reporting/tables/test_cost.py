@@ -7,7 +7,8 @@ from pathlib import Path
 
 from support.made_up import score_again
 
-from mrsearch.agent.records import StopReason, read_records, write_records
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import StopReason
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting.frame import Metrics
@@ -27,7 +28,7 @@ def test_rare_stops_are_shown_where_they_happened(
     assert cost_table(before).header[6:] == [
         *("Hit@3 (%)", "Answered (%)", "Turn limit (%)", "Context limit (%)", "Search failed (%)")
     ]
-    path = next((folder / "tiny" / "mr_search").rglob("one.greedy.jsonl.gz"))
+    path = next((folder / "tiny" / "mr_search").rglob("one.greedy.jsonl.zst"))
     records = list(read_records(path))
     records[0].stop = StopReason.deadline
     write_records(path, records)

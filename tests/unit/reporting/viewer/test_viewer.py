@@ -11,16 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mrsearch.agent.ports import Hit, Passage
-from mrsearch.agent.records import (
-    ActionKind,
-    Episode,
-    MetaEpisode,
-    Question,
-    StopReason,
-    Turn,
-    read_records,
-    write_records,
-)
+from mrsearch.agent.record_files import read_records, write_records
+from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
 from mrsearch.cli import app
 from mrsearch.config import Study, write_study
 from mrsearch.reporting.viewer import StudyRecords, write_viewer
@@ -99,7 +91,7 @@ def test_large_studies_keep_the_same_questions_for_every_method(small_study: Stu
 
 
 def test_passages_are_kept_once_and_golds_are_found(small_study: Study, records: Path, tmp_path: Path):
-    path = records / "tiny" / "mr_search" / "seed0" / "one.greedy.jsonl.gz"
+    path = records / "tiny" / "mr_search" / "seed0" / "one.greedy.jsonl.zst"
     changed = list(read_records(path))
     hits = [Hit(Passage("7", "Title", "all is Right."), 0.5), Hit(Passage("8", "Other", "wrong"), 0.25)]
     for record in changed:
@@ -122,7 +114,7 @@ def test_passages_are_kept_once_and_golds_are_found(small_study: Study, records:
 
 
 def test_nothing_from_outside_can_become_markup(small_study: Study, records: Path, tmp_path: Path):
-    path = records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.gz"
+    path = records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.zst"
     changed = list(read_records(path))
     hostile = "</script><script>alert(1)</script><!-- \u2028 \u202e & \" ' \\ \x00 ]]>"
     changed[0].episodes[0].answer = hostile
@@ -161,7 +153,7 @@ def test_the_page_never_writes_markup():
 
 
 def test_a_missing_file_is_an_error(small_study: Study, records: Path, tmp_path: Path):
-    (records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.gz").unlink()
+    (records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.zst").unlink()
     with pytest.raises(ValueError, match="1 of 48 record files are missing"):
         write_viewer([StudyRecords(small_study, records)], tmp_path / "viewer")
     assert not (tmp_path / "viewer").exists()
@@ -190,11 +182,11 @@ def test_groups_of_trainings_stand_beside_the_evaluations(
 
 
 def test_a_group_that_a_critic_trained_has_rewards_and_no_advantages(small_study: Study, make_groups, tmp_path: Path):
-    from mrsearch.agent.records import read_records
+    from mrsearch.agent.record_files import read_records
     from mrsearch.reporting.viewer.records import packed
 
     folder = make_groups(small_study, tmp_path)
-    (record, *_) = read_records(folder / "tiny" / "mr_search" / f"seed{small_study.seeds[0]}" / "groups.jsonl.gz")
+    (record, *_) = read_records(folder / "tiny" / "mr_search" / f"seed{small_study.seeds[0]}" / "groups.jsonl.zst")
     del record.tags["advantages"]
     (shown,) = packed(0, [record])["records"]
     assert shown["group"].keys() == {"member", "rewards"}

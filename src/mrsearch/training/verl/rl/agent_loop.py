@@ -10,7 +10,8 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.procedures import run_procedure
-from mrsearch.agent.records import MetaEpisode, Question, as_json
+from mrsearch.agent.record_lines import to_line
+from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.scoring import rewards
 from mrsearch.agent.spec import AgentSpec
@@ -98,7 +99,7 @@ class MetaEpisodeLoop(AgentLoopBase):
         if request.temperature > 0 and not rows:
             note_rowless(self.files, step, request.id, MetaEpisodeCounts.of(meta), retries)
         elif request.temperature > 0 and groups.is_candidate(step, question.id, questions):
-            rows[0].extra_fields[RECORD] = as_json(meta)
+            rows[0].extra_fields[RECORD] = to_line(meta).decode()
         return rows
 
 

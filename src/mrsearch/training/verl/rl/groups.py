@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mrsearch.agent.records import MetaEpisode, from_json
+from mrsearch.agent.record_lines import from_line
+from mrsearch.agent.records import MetaEpisode
 from mrsearch.learning.advantages import advantages
 from mrsearch.training import groups
 from mrsearch.training.run import TrainingRun
@@ -38,5 +39,5 @@ def groups_of(fetched: FetchedBatch) -> dict[str, list[MetaEpisode]]:
     by_group: dict[str, dict[str, MetaEpisode]] = {}
     for row, record in zip(fetched.rows, fetched.records, strict=True):
         if record and not row.padding:
-            by_group.setdefault(row.group, {})[row.member] = from_json(record)
+            by_group.setdefault(row.group, {})[row.member] = from_line(record)
     return {group: [members[name] for name in sorted(members)] for group, members in by_group.items()}
