@@ -16,6 +16,7 @@ from support.project import ROOT
 from mrsearch.cli import app
 from mrsearch.cli.reference import REFERENCE, cli_reference
 from mrsearch.config import Run, Study, load_study
+from mrsearch.config.data import holds_out
 from mrsearch.config.retrieval import Retrieval
 
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "reference" not in path.parts)]
@@ -185,8 +186,10 @@ def test_the_algorithms_functions_are_where_the_page_says(path: str, name: str) 
 
 
 def test_the_tutorials_study_and_row_are_accepted(root: Path) -> None:
-    row, study = re.findall(r"^```yaml\n(.*?)^```$", (root / "docs/tutorial.md").read_text(), re.M | re.S)
+    row, study, training = re.findall(r"^```yaml\n(.*?)^```$", (root / "docs/tutorial.md").read_text(), re.M | re.S)
     assert Study.model_validate(yaml.safe_load(study)).name == "mine"
+    trained = Study.model_validate(yaml.safe_load(study) | yaml.safe_load(training))
+    assert trained.training_stage("mr_search") == "train" and holds_out(trained.data, "validation")
     demo = yaml.safe_load((root / "config/studies/demo.yaml").read_text())
     demo["methods"] |= yaml.safe_load(row)["methods"]
     assert Study.model_validate(demo).methods["mr_search_two"].episodes == 2
