@@ -89,6 +89,14 @@ def test_token_budget_ends_the_training(shared, warm, tmp_path):
     assert all(total < 4000 for total in totals[:-1])
 
 
+def test_checkpoints_by_time_stand_beside_those_by_steps(shared, warm, tmp_path):
+    """So short a time has passed at the end of every step."""
+    timed = {**OVERRIDES, "training.checkpoint_every": 4, "training.checkpoint_minutes": 1e-6}
+    timed |= {"training.steps": 3, "training.checkpoints_kept": 9}
+    train(shared, tmp_path, "search_r1", warm / "model", timed)
+    assert sorted(folder.name for folder in (tmp_path / "runs").glob("step-*")) == [f"step-{n:06d}" for n in (1, 2, 3)]
+
+
 def test_too_few_questions_are_named(shared, warm, tmp_path):
     process = start(
         shared,

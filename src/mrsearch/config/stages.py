@@ -145,7 +145,7 @@ def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
 def _training(study: Study) -> dict[str, object]:
     """Reinforcement learning without the settings of a trainer that is not in use, and without the local trainer's
     options that it does not use."""
-    values: dict[str, object] = study.training.model_dump(mode="json")
+    values: dict[str, object] = study.training.model_dump(mode="json", exclude={"checkpoint_minutes"})
     if study.training.backend == "verl":
         return values
     unused = {"verl", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}

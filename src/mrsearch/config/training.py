@@ -80,6 +80,9 @@ class PolicyTraining(Model):
     """Rollout nucleus mass (paper 1.0; released scripts 0.95)."""
     checkpoint_every: PositiveInt = 25
     """Steps between two checkpoints."""
+    checkpoint_minutes: PositiveFloat | None = None
+    """Also write one at the end of a step once the last is so old, as where steps are longer than a notice to stop;
+    null saves by steps alone."""
     checkpoints_kept: PositiveInt = 2
     """Newest checkpoints kept."""
     verl: VerlTraining = VerlTraining()

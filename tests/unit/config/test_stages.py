@@ -33,6 +33,7 @@ def digests(study: Study) -> dict[str, str]:
         ("methods.direct.label", "None", {"report"}),
         ("training.steps", 7, {"train"}),
         ("training.dual_clip", 3.0, {"train"}),
+        ("training.checkpoint_minutes", 5.0, set()),
         ("training.entropy_coeff", 0.001, {"train"}),
         ("training.verl.validate_every", 7, set()),
         ("warm_start.steps", 7, {"warm start"}),

@@ -27,6 +27,7 @@ from mrsearch.training.log import TrainingLog
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
 from mrsearch.training.rl.updates import update
 from mrsearch.training.run import TrainingRun
+from mrsearch.training.save_clock import SaveClock
 from mrsearch.training.summary import step_summary
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class LocalTrainer:
             checkpoints.restore(checkpoint, policy.model, optimizer)
             step, self.tally = checkpoint.next_step, Tally(**checkpoint.counters)
         self.steps.resume_at(step)
-        stop = StopRequest(folder).listen()
+        stop, clock = StopRequest(folder).listen(), SaveClock(config.checkpoint_minutes)
         while step < config.steps and not self._spent():
             began = time.perf_counter()
             row = self._step(step, pool, policy, renderer, spec, optimizer, reference)
@@ -71,9 +72,11 @@ class LocalTrainer:
             self.steps.add({"step": step, **row})
             step += 1
             stopping = stop.after(step)
-            if stopping or step % config.checkpoint_every == 0 or step == config.steps or self._spent():
+            due = step % config.checkpoint_every == 0 or clock.due()
+            if stopping or due or step == config.steps or self._spent():
                 counters = asdict(self.tally)
                 checkpoints.save(folder, step, policy.model, optimizer, counters, config.checkpoints_kept)
+                clock.saved()
             if stopping:
                 raise Stopped
         out = self.run.out.model

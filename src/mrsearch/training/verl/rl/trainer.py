@@ -23,6 +23,7 @@ from mrsearch.seal import seal
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.samples import COLUMNS, sample_rows
+from mrsearch.training.save_clock import SaveClock
 from mrsearch.training.start_up import FIRST_STEP, StartUp
 from mrsearch.training.summary import step_summary
 from mrsearch.training.verl.rl import advantage, probe
@@ -59,6 +60,7 @@ class EpisodeTrainer(PPOTrainerSync):
         self.monitor = Monitor(self.training.verl.health)
         self.start_up = StartUp(self.run.folder)
         self.tally = Tally()
+        self.clock = SaveClock(self.training.checkpoint_minutes)
         self._alarms: dict[str, str] = {}
         self._row: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
@@ -92,6 +94,7 @@ class EpisodeTrainer(PPOTrainerSync):
     def on_train_begin(self) -> None:
         """Go on where the checkpoint stopped: counters, training log and W&B run."""
         super().on_train_begin()
+        self.clock.saved()
         done = self.global_steps - 1
         self.tally = Tally(**(read_json(self.files.counters(done)) or {}))
         forget_rowless(self.files)
@@ -113,11 +116,11 @@ class EpisodeTrainer(PPOTrainerSync):
         super().on_step_begin()
 
     def on_step_end(self) -> None:
-        """End early where somebody asked for it or the token budget is spent."""
+        """End early where somebody asked for it or the token budget is spent; save where it is time."""
         reason = self._reason_to_end()
+        if (reason is not None or self.clock.due()) and self._saved != self.global_steps:
+            self._save_checkpoint()
         if reason is not None:
-            if self._saved != self.global_steps:
-                self._save_checkpoint()
             write_json(self.files.ended, {"step": self.global_steps, "reason": reason})
             self.total_training_steps = self.global_steps
         super().on_step_end()
@@ -267,6 +270,7 @@ class EpisodeTrainer(PPOTrainerSync):
         super()._save_checkpoint()
         seal(folder)
         self._saved = self.global_steps
+        self.clock.saved()
         self.files.prune(self.training.checkpoints_kept, self.training.verl.keep_best)
 
     def _elapsed(self) -> float:
