@@ -104,6 +104,7 @@ FIXED_KEYS: dict[str, tuple[str, ...]] = {
         "trainer.v1.trainer_mode",
         "trainer.critic_warmup",
     ),
+    "every meta-episode of a step is counted and trained on": ("algorithm.filter_groups.enable",),
     "questions come in a fixed order, whole": (
         *_below(("data",), "shuffle", "truncation", "dataloader_num_workers"),
         f"{_ACTOR}.shuffle",

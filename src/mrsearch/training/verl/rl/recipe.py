@@ -37,6 +37,8 @@ def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
             "gamma": 1.0 if critic else train.gamma,
             "lam": training.verl.gae_lambda,
             "use_kl_in_reward": False,
+            # verl would judge a group by its last rewards, and forget what it threw away before anybody counted it.
+            "filter_groups": {"enable": False},
             "rollout_correction": {
                 "bypass_mode": training.verl.old_logprobs == "rollout",
                 "rollout_is": training.verl.rollout_is,
