@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mrsearch.agent.ports import Policy, SearchEngine
+from mrsearch.agent.records import MetaEpisode
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
+
+Watcher = Callable[[MetaEpisode], None]
+"""Sees a meta-episode while it grows: what stands in it at one call still stands there at the next, but for the stop
+reasons of the meta-episode and of its newest episode, which count once it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class Agent:
     """The method's choices."""
     renderer: Renderer
     """The words, encoded for the policy's tokenizer."""
+    watch: Watcher | None = None
+    """Called where an episode begins, before and after a search, with an observation, and at the end."""
 
     def __post_init__(self) -> None:
         assert self.spec.protocol == self.renderer.protocol, "the renderer speaks another protocol than the spec"

@@ -159,11 +159,13 @@ async def _respond(
 
 async def find(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int) -> bool:
     """Search with a turn's content and keep the hits in it; False, and a failure more, where the engine gave up."""
+    transcript.show()
     try:
         turn.hits = await engine.search(turn.content, topk)
     except SearchError:
         transcript.meta.search_failures += 1
         return False
+    transcript.show()
     return True
 
 

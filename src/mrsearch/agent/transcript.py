@@ -72,6 +72,7 @@ class Transcript:
         self.meta.episode_starts.append(start)
         self._add(reflection, episode=max(0, number - 1))
         self.meta.episodes.append(Episode())
+        self.show()
         return True
 
     def observe(self, text: str, token_ids: list[int]) -> bool:
@@ -85,6 +86,7 @@ class Transcript:
         turn = self.meta.episodes[-1].turns[-1]
         turn.observation = text if fits else self.renderer.decode(fitting)
         self._add(fitting, episode=len(self.meta.episodes) - 1)
+        self.show()
         return fits
 
     async def generate(self) -> Turn:
@@ -140,7 +142,14 @@ class Transcript:
         lengths = {len(meta.token_ids), len(meta.loss_mask), len(meta.episode_ids), len(meta.logprobs)}
         assert len(lengths) == 1, f"parallel lists of different lengths: {sorted(lengths)}"
         assert len(meta.episode_starts) == len(meta.episodes), "an episode without its start"
+        self.show()
         return meta
+
+    def show(self) -> None:
+        """Let whoever watches see the meta-episode so far. A generation may still be shortened until it is acted on,
+        so that none is shown before that."""
+        if self.agent.watch is not None:
+            self.agent.watch(self.meta)
 
     def _seen(self) -> tuple[list[int], int]:
         """The context of the next generation, and the room that it leaves."""

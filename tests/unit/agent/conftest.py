@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from mrsearch.agent.agent import Agent, Request
+from mrsearch.agent.agent import Agent, Request, Watcher
 from mrsearch.agent.ports import Finish, Generation, Hit, Passage, Sampling, SearchError
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.protocol import StopRule
@@ -161,10 +161,18 @@ class Stage:
     def policy(self, lines: Sequence[str | list[int]]) -> ScriptedPolicy:
         return ScriptedPolicy(self.renderer, lines)
 
-    def play(self, policy: ScriptedPolicy, *, seed: int = 0, request_id: str = "r", **spec: Any) -> MetaEpisode:
+    def play(
+        self,
+        policy: ScriptedPolicy,
+        *,
+        seed: int = 0,
+        request_id: str = "r",
+        watch: Watcher | None = None,
+        **spec: Any,
+    ) -> MetaEpisode:
         """Run a procedure with this stage's engine to its end."""
         chosen = AgentSpec(protocol=self.protocol, **{"max_turns": self.protocol.max_turns, "topk": 1, **spec})
-        agent = Agent(policy, self.engine, chosen, self.renderer)
+        agent = Agent(policy, self.engine, chosen, self.renderer, watch)
         return asyncio.run(run_procedure(self.question, agent, Request(request_id, seed, 0.7, 0.9)))
 
 

@@ -78,3 +78,35 @@ def test_a_spec_resolves_what_the_study_says(small_study):
     assert AgentSpec.of(small_study, "mr_search").max_turns == small_study.protocol.max_turns
     assert AgentSpec.of(small_study, "mr_search").episodes == 3
     assert AgentSpec.of(small_study, "direct").procedure == "direct"
+
+
+def test_a_watcher_sees_every_stage_of_a_meta_episode_in_order(stage):
+    views = []
+
+    def watch(meta):
+        turns = [turn for episode in meta.episodes for turn in episode.turns]
+        newest = [(len(turn.hits), turn.observation != "") for turn in turns[-1:]]
+        views.append((len(meta.episodes), len(turns), *newest))
+
+    policy = stage.policy(["<search> Köln </search>", ANSWER, ANSWER])
+    meta = stage.play(policy, episodes=2, watch=watch)
+    assert views == [
+        (1, 0),  # the first episode begins
+        (1, 1, (0, False)),  # before the search
+        (1, 1, (1, False)),  # its passages
+        (1, 1, (1, True)),  # as the policy reads them
+        (2, 2, (0, False)),  # the second episode begins, the first one's answer is there
+        (2, 3, (0, False)),  # the end
+    ]
+    assert stage.play(stage.policy(["<search> Köln </search>", ANSWER, ANSWER]), episodes=2) == meta, "unwatched too"
+
+
+def test_a_watcher_sees_of_a_shortened_generation_what_is_kept(stage):
+    texts = []
+
+    def watch(meta):
+        texts.extend(turn.text for episode in meta.episodes for turn in episode.turns)
+
+    said = ["Gadurin won the prize of Köln . what is the city ? nothing", ANSWER]
+    stage.play(stage.policy(said), procedure="ircot", max_turns=3, watch=watch)
+    assert texts and "nothing" not in "".join(texts)
