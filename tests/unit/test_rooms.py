@@ -46,6 +46,7 @@ FLOORS = {
     "reporting.viewer": 42,
     "reporting.bundle": 43,
     "rehearsal": 44,
+    "interactive": 45,
     "cli": 50,
 }
 """Rooms, and rooms within rooms, ground floor first; a module belongs to the longest name that it begins with."""

@@ -14,6 +14,7 @@ from mrsearch.cli import (
     config,
     data,
     index,
+    inspect,
     model,
     plan,
     preflight,
@@ -46,6 +47,7 @@ app.add_typer(model.app, name="model")
 app.command("train")(training.train)
 app.command("verl-config")(verl_config.verl_config)
 app.command("evaluate")(training.evaluate)
+app.command("inspect")(inspect.inspect)
 app.add_typer(report.app, name="report")
 app.add_typer(records.app, name="records")
 app.command("bundle")(bundle.bundle)

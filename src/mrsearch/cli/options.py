@@ -26,3 +26,7 @@ Mirror = Annotated[
     ),
 ]
 Metrics = Annotated[Path, typer.Option(help="metrics.parquet of the study.")]
+WholePassages = Annotated[
+    bool, typer.Option("--whole-passages", help="Show passages whole instead of their beginning.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON a meta-episode, for scripts.")]

@@ -33,6 +33,18 @@ def vote(answers: Answers) -> int | None:
     return next(index for index, form in enumerate(forms) if form is not None and counts[form] == most)
 
 
+def counted(answers: Answers, parallel: bool, answer: str = "last_valid") -> str | None:
+    """The answer that a method gives, the one that `HEADLINE` scores; None where it gives none.
+
+    The vote of parallel samples, else the one that `answer` names: last_valid, last or first.
+    """
+    if not answers:
+        return None
+    index = {"last": len(answers) - 1, "first": 0}.get(answer, last_valid(answers))
+    index = vote(answers) if parallel else index
+    return None if index is None else answers[index]
+
+
 def by_count(answers: Answers, scores: Sequence[float], episodes: int, parallel: bool) -> dict[str, list[float]]:
     """The score after 1 to `episodes` episodes of the last valid answer, of the vote and of the best answer.
 

@@ -1,0 +1,1 @@
+"""A study as a person works with it: questions answered live, recorded meta-episodes shown, scores and records read."""
