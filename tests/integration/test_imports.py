@@ -45,6 +45,18 @@ def test_a_model_needs_neither_scikit_learn_nor_pandas():
     assert "transformers" in loaded and not {"sklearn", "pandas"} & set(loaded)
 
 
+def test_a_models_configuration_needs_neither_scikit_learn_nor_pandas(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2", "vocab_size": 8}')
+    code = (
+        "import sys; from pathlib import Path; from mrsearch.policy.causal_model import load_config;"
+        "assert load_config(Path(sys.argv[1])).vocab_size == 8;"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "transformers" in loaded and not {"sklearn", "pandas"} & set(loaded)
+
+
 HELP = """
 import json, sys
 from typer.testing import CliRunner

@@ -11,6 +11,7 @@ from mrsearch.policy.generation_import import import_generation
 
 def load_config(folder: Path) -> Any:
     """The configuration of a model folder; ValueError where it has none, or one that needs code of its own."""
+    import_generation()  # a configuration's class imports the models' modules to describe itself
     from transformers import AutoConfig
 
     if not (Path(folder) / "config.json").is_file():
