@@ -1,0 +1,54 @@
+"""MR-Search: meta-reinforcement learning with self-reflection for search agents.
+
+What a notebook needs, each imported when it is first used:
+
+>>> import mrsearch
+>>> study = mrsearch.load_study("demo")
+>>> table = study.scores()
+>>> with study.open_agent("mr_search") as agent:
+...     print(agent.answer("Who directed Jaws?"))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mrsearch.agent.records import MetaEpisode, Question, read_records
+    from mrsearch.interactive.evaluated import EvaluatedQuestions
+    from mrsearch.interactive.loaded_study import LoadedStudy, load_study
+    from mrsearch.interactive.open_agent import AgentAnswer, OpenAgent
+
+__all__ = [
+    "AgentAnswer",
+    "EvaluatedQuestions",
+    "LoadedStudy",
+    "MetaEpisode",
+    "OpenAgent",
+    "Question",
+    "load_study",
+    "read_records",
+]
+
+_HOMES = {
+    "AgentAnswer": "interactive.open_agent",
+    "EvaluatedQuestions": "interactive.evaluated",
+    "LoadedStudy": "interactive.loaded_study",
+    "MetaEpisode": "agent.records",
+    "OpenAgent": "interactive.open_agent",
+    "Question": "agent.records",
+    "load_study": "interactive.loaded_study",
+    "read_records": "agent.records",
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mrsearch' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mrsearch.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

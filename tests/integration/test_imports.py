@@ -16,7 +16,9 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("module", ["mrsearch.config", "mrsearch.cli"])
+@pytest.mark.parametrize(
+    "module", ["mrsearch.config", "mrsearch.cli", "mrsearch; mrsearch.load_study, mrsearch.Question"]
+)
 def test_configuration_and_command_line_load_nothing_heavy(module):
     code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mrsearch.cli import (
+    ask,
     bundle,
     config,
     data,
@@ -47,6 +48,7 @@ app.add_typer(model.app, name="model")
 app.command("train")(training.train)
 app.command("verl-config")(verl_config.verl_config)
 app.command("evaluate")(training.evaluate)
+app.command("ask")(ask.ask)
 app.command("inspect")(inspect.inspect)
 app.add_typer(report.app, name="report")
 app.add_typer(records.app, name="records")

@@ -1,0 +1,48 @@
+"""An event loop in a thread of its own: notebooks run one already, in which nobody may wait for another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class EventLoopThread:
+    """Runs coroutines one after the other for callers that wait for them."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mrsearch-event-loop", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Its result or exception. Whatever interrupts the waiting cancels the coroutine and waits for its end."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                asyncio.run_coroutine_threadsafe(_others_ended(), self._loop).result()
+            raise
+
+    def close(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> EventLoopThread:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def _others_ended() -> None:
+    """Return once every other task has ended."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*tasks, return_exceptions=True)
