@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrsearch.agent.records import MetaEpisode, Question, read_records
+    from mrsearch.agent.record_files import read_records
+    from mrsearch.agent.records import MetaEpisode, Question
     from mrsearch.interactive.evaluated import EvaluatedQuestions
     from mrsearch.interactive.loaded_study import LoadedStudy, load_study
     from mrsearch.interactive.open_agent import AgentAnswer, OpenAgent
@@ -39,7 +40,7 @@ _HOMES = {
     "OpenAgent": "interactive.open_agent",
     "Question": "agent.records",
     "load_study": "interactive.loaded_study",
-    "read_records": "agent.records",
+    "read_records": "agent.record_files",
 }
 """The module of each name."""
 

@@ -117,9 +117,9 @@ def test_the_page_runs_as_it_stands_there(
         exec(example, names)
     shown = capsys.readouterr().out
     assert "em_final" in shown and "1 episodes so far" in shown and "generated_tokens" in shown
-    (record, _) = package.read_records(Path("my-questions.jsonl.gz"))
+    (record, _) = package.read_records(Path("my-questions.jsonl.zst"))
     assert record.tags["benchmark"] == "questions"
-    done = mrsearch("inspect", "my-questions.jsonl.gz", "1", cwd=finished[2])
+    done = mrsearch("inspect", "my-questions.jsonl.zst", "1", cwd=finished[2])
     assert "gold       Ledopol" in done.stdout
 
 

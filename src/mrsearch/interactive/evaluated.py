@@ -14,7 +14,8 @@ from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.answers import answers
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
-from mrsearch.agent.records import MetaEpisode, Question, write_records
+from mrsearch.agent.record_files import write_records
+from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.config.study import Study
 from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.scores import score_record, score_row

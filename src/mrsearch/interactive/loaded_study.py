@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrsearch.agent.questions import read_questions
-from mrsearch.agent.records import MetaEpisode, Question, read_records
+from mrsearch.agent.record_files import read_records
+from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.config.layout import STUDY_FILE, Layout, record_file
-from mrsearch.config.load import STUDIES, read_study
+from mrsearch.config.load import read_study
 from mrsearch.config.run import Paths, Run
+from mrsearch.config.source import STUDIES
 from mrsearch.config.study import Study
 from mrsearch.interactive.choice import AgentChoice, require_file
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mrsearch.agent.records import MetaEpisode, read_records
+from mrsearch.agent.record_files import read_records
+from mrsearch.agent.records import MetaEpisode
 from mrsearch.config.layout import RUN_FILE
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.study import Study
@@ -24,7 +25,7 @@ def records_of(path: Path, question_id: str) -> list[MetaEpisode]:
     ValueError where there is no such file, or no such question in it; the message names some that are there.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file: evaluations write <benchmark>.<decoding>.jsonl.gz")
+        raise ValueError(f"{path}: there is no such file: evaluations write <benchmark>.<decoding>.jsonl.zst")
     records: list[MetaEpisode] = []
     further: list[str] = []
     for record in read_records(path):

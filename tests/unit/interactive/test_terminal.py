@@ -14,7 +14,8 @@ from rich.console import Console
 from support.commands import mrsearch
 from unit.agent.conftest import CannedEngine, Stage, tokenizer_named
 
-from mrsearch.agent.records import MetaEpisode, Question, write_records
+from mrsearch.agent.record_files import write_records
+from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.config import Study
 from mrsearch.config.layout import GROUPS_FILE, RUN_FILE, record_file, seed_folder
 from mrsearch.config.protocol import Protocol
@@ -154,6 +155,6 @@ def test_inspect_names_what_is_missing(evaluated: Path, tmp_path: Path, stage: S
     done = mrsearch("inspect", str(path), "nope", cwd=evaluated)
     assert (done.returncode, done.stdout) == (2, "")
     assert "holds no question 'nope'; the first that it holds: 'two-0', 'two-1'" in done.stderr
-    assert "no such file" in mrsearch("inspect", "absent.jsonl.gz", "nope", cwd=tmp_path).stderr
-    write_records(tmp_path / "empty.jsonl.gz", [])
-    assert "the first that it holds: none" in mrsearch("inspect", "empty.jsonl.gz", "nope", cwd=tmp_path).stderr
+    assert "no such file" in mrsearch("inspect", "absent.jsonl.zst", "nope", cwd=tmp_path).stderr
+    write_records(tmp_path / "empty.jsonl.zst", [])
+    assert "the first that it holds: none" in mrsearch("inspect", "empty.jsonl.zst", "nope", cwd=tmp_path).stderr
