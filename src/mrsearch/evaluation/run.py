@@ -158,8 +158,8 @@ def _check_limit(limit: int | None, out: Path) -> None:
         raise ValueError(f"limit ({limit}): an evaluation asks at least 1 question of each benchmark")
     run = read_json(out / RUN_FILE)
     before = run.get("limit") if isinstance(run, dict) else limit
-    if before is None or before > limit:
-        count = "all" if before is None else str(before)
+    if not isinstance(before, int) or before > limit:
+        count = str(before) if isinstance(before, int) else "all"
         raise ValueError(
             f"{out}: holds an evaluation of {count} questions, which limit ({limit}) would replace: name another folder"
         )

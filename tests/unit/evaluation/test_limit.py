@@ -64,3 +64,13 @@ def test_a_limit_below_one_is_refused(study: Study, inputs: Path, tmp_path: Path
     with pytest.raises(ValueError, match=rf"limit \({limit}\): an evaluation asks at least 1 question"):
         run_evaluation(study, inputs, tmp_path, "direct", limit=limit)
     assert not (tmp_path / "eval").exists()
+
+
+@pytest.mark.parametrize("record", ['{"limit": "2"}', '{"limit": null}', "{}", '{"limit": [1]}'])
+def test_a_record_that_says_nothing_of_a_limit_counts_as_of_all_questions(
+    study: Study, inputs: Path, tmp_path: Path, record: str
+) -> None:
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "run.json").write_text(record)
+    with pytest.raises(ValueError, match=r"holds an evaluation of all questions, which limit \(3\) would replace"):
+        run_evaluation(study, inputs, tmp_path, "direct", limit=3)
