@@ -45,8 +45,8 @@ from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, load_run, load_study
 from mrsearch.config.layout import all_score_files
 from mrsearch.evaluation import aggregates
-from mrsearch.evaluation.metrics import _cells, write_metrics
-from mrsearch.evaluation.score_files import KEYS, METADATA, write_scores
+from mrsearch.evaluation.metrics import cells, write_metrics
+from mrsearch.evaluation.score_files import KEY_TAGS, METADATA, write_scores
 from mrsearch.evaluation.scores import score_record
 from mrsearch.policy.tokenizer import load_tokenizer
 
@@ -178,10 +178,13 @@ def make_scores(study: Study, folder: Path, share: float) -> int:
         drawn = np.random.default_rng(number).integers(0, POOL, count)
         table = pools[method].take(pa.array(drawn))
         ids = pa.array(sorted(f"test_{n}" for n in range(count)))
-        columns = {"question_id": ids, **{name: pa.repeat(value, count) for name, value in zip(KEYS, key, strict=True)}}
+        columns = {
+            "question_id": ids,
+            **{name: pa.repeat(value, count) for name, value in zip(KEY_TAGS, key, strict=True)},
+        }
         for name, values in columns.items():
             table = table.set_column(table.column_names.index(name), name, values)
-        written = json.loads(table.schema.metadata[METADATA]) | dict(zip(KEYS, key, strict=True))
+        written = json.loads(table.schema.metadata[METADATA]) | dict(zip(KEY_TAGS, key, strict=True))
         path.parent.mkdir(parents=True, exist_ok=True)
         table = table.replace_schema_metadata({METADATA: json.dumps(written | settings(study, key))})
         pq.write_table(table, path, compression="zstd")
@@ -220,14 +223,14 @@ def report(study: Study, folder: Path) -> None:
 
 def aggregate(study: Study, folder: Path) -> None:
     """Reading scores is in it, writing them is not."""
-    cells = _cells(study, all_score_files(study, folder / "eval"), lambda table: None)
+    stream = cells(study, all_score_files(study, folder / "eval"), lambda table: None)
     started, reading = time.process_time(), 0.0
 
     def timed():
         nonlocal reading
         while True:
             began = time.process_time()
-            cell = next(cells, None)
+            cell = next(stream, None)
             reading += time.process_time() - began
             if cell is None:
                 return

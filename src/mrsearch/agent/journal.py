@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from mrsearch.agent.record_files import VERSION
 from mrsearch.agent.record_lines import from_line, to_line
 from mrsearch.agent.records import MetaEpisode
 
@@ -24,16 +25,16 @@ HEAD_BYTES = 64
 class Journal:
     """One file to which finished records are appended.
 
-    Its first line names the jobs by a digest. Every entry tells its job's number, its length and its checksum, so that
-    whatever a kill or a power cut left half-written is known: the file is cut before the first such entry, and what
-    stood behind it is made again.
+    Its first line names the jobs by a digest, and the version of their records. Every entry tells its job's number,
+    its length and its checksum, so that whatever a kill or a power cut left half-written is known: the file is cut
+    before the first such entry, and what stood behind it is made again.
     """
 
     def __init__(self, path: Path, request_ids: Sequence[str]) -> None:
         """path: made where it is not there, and made anew where it belongs to other jobs."""
         self.path, self._count, self._writing = path, len(request_ids), asyncio.Lock()
         digest = hashlib.sha256("\0".join(request_ids).encode()).hexdigest()
-        self._head = f"journal of {self._count} jobs {digest}\n".encode()
+        self._head = f"journal of {self._count} jobs, records of version {VERSION}, {digest}\n".encode()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._offsets = self._recovered() if path.exists() else {}
         if not self._offsets:

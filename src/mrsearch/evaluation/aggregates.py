@@ -65,7 +65,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class _CellNumbers:
+class _CellSummary:
     """What is left of a cell: a few numbers of each measure, and the scores that comparisons need."""
 
     names: list[tuple[str, str]]
@@ -84,9 +84,9 @@ def aggregate(study: Study, cells: Iterable[Cell]) -> Iterator[dict[str, Any]]:
     seeds: list[tuple[str, slice]] = [(str(seed), slice(index, index + 1)) for index, seed in enumerate(study.seeds)]
     labels = [*seeds, ("all", slice(None))]
     for (model, decoding), group in itertools.groupby(cells, key=lambda cell: (cell.model, cell.decoding)):
-        numbers_of = {(cell.method, cell.benchmark): _numbers(study, cell, labels) for cell in group}
+        summary_of = {(cell.method, cell.benchmark): _summary(study, cell, labels) for cell in group}
         of_method = {
-            method: {benchmark: numbers_of[method, benchmark] for benchmark in study.benchmarks}
+            method: {benchmark: summary_of[method, benchmark] for benchmark in study.benchmarks}
             for method in study.methods
         }
         for label, of_seeds in labels:
@@ -99,7 +99,7 @@ def aggregate(study: Study, cells: Iterable[Cell]) -> Iterator[dict[str, Any]]:
                     yield {**keys, "episode": HEADLINE, **row, **count}
 
 
-def _numbers(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _CellNumbers:
+def _summary(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _CellSummary:
     rates_K = np.array([metric.startswith(RATES) for metric, _ in cell.names])
     headline = [cell.names.index((metric, HEADLINE)) for metric in COMPARED]
     estimates, compared = {}, {}
@@ -108,14 +108,14 @@ def _numbers(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _Cell
         compared[label] = values_SQK[..., headline]
         values_SQK = values_SQK if trained(study, cell.method) else mean_over_seeds(values_SQK)
         estimates[label] = statistics.estimate(values_SQK, rates_K, study.report.confidence)
-    return _CellNumbers(cell.names, estimates, compared)
+    return _CellSummary(cell.names, estimates, compared)
 
 
-def _estimates(study: Study, numbers_of: dict[str, _CellNumbers], label: str) -> Iterator[dict[str, Any]]:
+def _estimates(study: Study, summary_of: dict[str, _CellSummary], label: str) -> Iterator[dict[str, Any]]:
     """Every measure on every benchmark and on average."""
-    by_benchmark = {benchmark: numbers.estimates[label] for benchmark, numbers in numbers_of.items()}
+    by_benchmark = {benchmark: summary.estimates[label] for benchmark, summary in summary_of.items()}
     by_benchmark["average"] = statistics.average([by_benchmark[name] for name in averaged(study)])
-    names = next(iter(numbers_of.values())).names
+    names = next(iter(summary_of.values())).names
     for benchmark, estimates in by_benchmark.items():
         ends = statistics.interval(estimates, study.report.confidence)
         columns = (array.tolist() for array in (estimates.values_K, *ends, estimates.questions_K))
@@ -125,7 +125,7 @@ def _estimates(study: Study, numbers_of: dict[str, _CellNumbers], label: str) ->
 
 
 def _comparisons(
-    study: Study, method: str, of_method: dict[str, dict[str, _CellNumbers]], label: str
+    study: Study, method: str, of_method: dict[str, dict[str, _CellSummary]], label: str
 ) -> Iterator[dict[str, Any]]:
     """What the method answers against each of its references, p-values where all seeds stand together."""
     scores = _compared(of_method[method], label)
@@ -135,5 +135,5 @@ def _comparisons(
             yield {**row, "reference": reference}
 
 
-def _compared(numbers_of: dict[str, _CellNumbers], label: str) -> Scores:
-    return {benchmark: numbers.compared[label] for benchmark, numbers in numbers_of.items()}
+def _compared(summary_of: dict[str, _CellSummary], label: str) -> Scores:
+    return {benchmark: summary.compared[label] for benchmark, summary in summary_of.items()}

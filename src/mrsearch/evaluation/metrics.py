@@ -38,7 +38,7 @@ def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: P
             "records are there, `mrsearch records convert` makes scores of them; else run the evaluation again"
         )
     with atomic_file(scores_out) as draft, _ScoresWriter(draft) as writer:
-        rows = list(aggregates.aggregate(study, _cells(study, paths, writer.write)))
+        rows = list(aggregates.aggregate(study, cells(study, paths, writer.write)))
     schema = aggregates.SCHEMA.with_metadata({"origin": provenance.describe(study)})
     write_table(pa.Table.from_pylist(rows, schema=schema), metrics_out)
 
@@ -64,7 +64,7 @@ class _ScoresWriter:
         self._writer.write_table(table)
 
 
-def _cells(study: Study, paths: dict[RecordKey, Path], keep: Callable[[pa.Table], None]) -> Iterator[Cell]:
+def cells(study: Study, paths: dict[RecordKey, Path], keep: Callable[[pa.Table], None]) -> Iterator[Cell]:
     """Every method on every benchmark, as `aggregate` expects them; `keep` gets the scores of each."""
     for model, decoding, benchmark in itertools.product(study.models, study.evaluation.decoding, study.benchmarks):
         questions = _SameQuestions(f"{model}, {decoding}, {benchmark}")

@@ -22,8 +22,8 @@ from mrsearch.files import atomic_file
 
 VERSION = 1
 """Of the columns and their meaning."""
-KEYS = ("model", "method", "seed", "decoding", "benchmark")
-TAGS = ("study", *KEYS)
+KEY_TAGS = ("model", "method", "seed", "decoding", "benchmark")
+TAGS = ("study", *KEY_TAGS)
 METADATA = b"mrsearch"
 TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.float64())}
 REMEDY = "make it from its records with `mrsearch records convert`, or evaluate again"
@@ -102,4 +102,4 @@ def _rows(study: Study, key: RecordKey, records: Iterable[MetaEpisode]) -> Itera
         tags = {tag: record.tags.get(tag) for tag in TAGS}
         if tags != expected:
             raise ValueError(f"a record is tagged {tags}, but its place says {expected}: evaluate again")
-        yield {**{tag: expected[tag] for tag in KEYS}, **score_row(record, **settings)}
+        yield {**{tag: expected[tag] for tag in KEY_TAGS}, **score_row(record, **settings)}

@@ -148,7 +148,10 @@ def _record_paths(source: StudyRecords) -> Paths:
     paths = all_record_files(source.study, source.records)
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
-        raise ValueError(f"{len(missing)} of {len(paths)} record files are missing, the first is {missing[0]}")
+        raise ValueError(
+            f"{len(missing)} of {len(paths)} record files are missing, the first is {missing[0]}: run the evaluation "
+            "again, or convert records of earlier versions with `mrsearch records convert`"
+        )
     return paths
 
 
