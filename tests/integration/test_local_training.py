@@ -7,7 +7,7 @@ from support.small_training import OVERRIDES, assert_same, kill_after, rows, sta
 from support.small_world import make_shared
 
 from mrsearch.agent.record_files import read_records
-from mrsearch.agent.scoring import rewards
+from mrsearch.agent.scoring import episode_scores
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def assert_groups_add_up(records, method):
         assert len({record.question.id for record in group}) == 1
         assert [len(rewards) for rewards in group[0].tags["rewards"]] == [len(record.episodes) for record in group]
         for member, record in enumerate(group):
-            assert record.tags["rewards"][member] == rewards(record, "em")
+            assert record.tags["rewards"][member] == episode_scores(record, "em")
         if method == "mr_search" and all(len(record.episodes) == 3 for record in group):
             sums = [sum(values) for values in group[0].tags["rewards"]]
             expected = [own - (sum(sums) - own) / 2 for own in sums]
@@ -124,3 +124,20 @@ def test_r1_without_search_and_rejection_sampling_train(shared, tmp_path):
         assert all(row["generated_tokens"] > 0 for row in logged)
         if method == "r1":
             assert {(row["searches"], row["turns"]) for row in logged} == {(0, 1)}
+
+
+def test_terms_of_a_reward_are_trained_on_and_logged_apart(shared, tmp_path):
+    reward = {"terms": {"searches": -0.25, "no_answer": -0.5}}
+    methods = {"methods.shaped": {"episodes": 2, "train": {"algorithm": "mr_search", "reward": reward}}}
+    train(shared, tmp_path, "shaped", shared / "base", OVERRIDES | {"training.steps": 2} | methods)
+    for row in rows(tmp_path):
+        expected = [
+            score - 0.25 * searches - 0.5 * no_answer
+            for score, searches, no_answer in zip(
+                row["score"], row["reward_searches"], row["reward_no_answer"], strict=True
+            )
+        ]
+        assert row["reward"] == pytest.approx(expected, abs=1e-6)
+        assert sum(row["reward_searches"]) == pytest.approx(row["searches"])
+    record = next(read_records(tmp_path / "groups.jsonl.gz"))
+    assert min(map(min, record.tags["rewards"])) < 0

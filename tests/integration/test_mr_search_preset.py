@@ -14,7 +14,7 @@ from support.small_world import OVERRIDES
 from support.trainings import training_run
 
 from mrsearch.agent.record_files import read_records
-from mrsearch.agent.scoring import rewards
+from mrsearch.agent.scoring import episode_scores
 from mrsearch.config import Run, Study, load_study
 from mrsearch.data.questions import write_questions
 from mrsearch.policy.tokenizer import load_tokenizer
@@ -114,7 +114,7 @@ def test_it_trains_three_episodes_in_the_published_words(study: Study, trained: 
     assert whole, "some meta-episodes had room for three"
     for record in whole:
         assert_published_words(study, tokenizer.decode(record.token_ids), record.question.question)
-        assert record.tags["rewards"][record.tags["member"]] == rewards(record, "em")
+        assert record.tags["rewards"][record.tags["member"]] == episode_scores(record, "em")
 
 
 def test_what_it_trained_is_evaluated_in_the_same_words(study: Study, trained: Path, tmp_path: Path) -> None:

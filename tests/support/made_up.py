@@ -120,6 +120,7 @@ def make_groups() -> Callable[[Study, Path], Path]:
 
 def write_made_groups(study: Study, folder: Path, size: int = 3) -> Path:
     """Two groups at steps 0 and 4."""
+    from mrsearch.agent.scoring import episode_scores
     from mrsearch.learning.advantages import advantages
     from mrsearch.training import groups
     from mrsearch.training.rl.rollouts import reward_tensors
@@ -134,7 +135,7 @@ def write_made_groups(study: Study, folder: Path, size: int = 3) -> Path:
             made = made_record(study, place, question)
             made.tags = {}
             metas.append(made)
-        rewards, exists = reward_tensors(metas, size, study.methods[method].episodes, "em")
+        rewards, exists = reward_tensors([episode_scores(meta) for meta in metas], size, study.methods[method].episodes)
         gains = advantages(train.algorithm, rewards, exists)
         groups.keep(folder / "runs", step, metas, rewards, exists, gains)
     groups.publish(folder / "runs", seed_folder(folder, "tiny", method, seed) / "model")

@@ -7,8 +7,10 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
+from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import MetaEpisode
 
 Score = Literal["em", "f1", "sub_em"]
@@ -75,6 +77,11 @@ def holds_answer(text: str, golds: Sequence[str]) -> bool:
     return False
 
 
+def hit_holds_answer(hit: Hit, golds: tuple[str, ...]) -> bool:
+    """Whether a passage, title included, holds a gold answer."""
+    return _text_holds(f"{hit.passage.title}\n{hit.passage.text}", golds)
+
+
 def score(answer: str | None, golds: Sequence[str], kind: Score = "em", yes_no_rule: bool = False) -> float:
     """The score of one episode's answer in [0, 1]; no answer scores 0."""
     if answer is None:
@@ -84,8 +91,8 @@ def score(answer: str | None, golds: Sequence[str], kind: Score = "em", yes_no_r
     return {"em": em, "sub_em": sub_em}[kind](answer, golds)
 
 
-def rewards(meta: MetaEpisode, kind: Score = "em") -> list[float]:
-    """The reward of each episode that exists: the score of its answer."""
+def episode_scores(meta: MetaEpisode, kind: Score = "em") -> list[float]:
+    """The score of the answer of each episode that exists."""
     return [score(episode.answer, meta.question.golden_answers, kind) for episode in meta.episodes]
 
 
@@ -99,6 +106,12 @@ def extract_answer(transcript: str) -> str | None:
         transcript = transcript.replace(phrase, "")
     answers: list[str] = _ANSWER.findall(transcript)
     return answers[-1].strip() if answers else None
+
+
+@lru_cache(maxsize=65_536)
+def _text_holds(text: str, golds: tuple[str, ...]) -> bool:
+    """The same passage is met under several methods, and by many searches."""
+    return holds_answer(text, golds)
 
 
 def _f1_of(predicted: str, gold: str, yes_no_rule: bool) -> float:

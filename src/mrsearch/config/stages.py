@@ -12,6 +12,7 @@ from mrsearch.config.hub_rows import HubRow
 from mrsearch.config.load import digest
 from mrsearch.config.methods import SETTINGS
 from mrsearch.config.prompt_words import words_of_methods
+from mrsearch.config.reward import Reward
 from mrsearch.config.study import Study
 
 OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
@@ -85,7 +86,10 @@ def train(study: Study, model: str, method: str) -> str:
     supervised: dict[str, object] = study.warm_start.model_dump(mode="json")
     stage = study.training_stage(method)
     settings = {"warm_start": supervised, "sft": _sft(study, method), "train": _training(study)}[stage]
-    return digest(_model(study, model), _behaviour(study, method), settings, _protocol(study, method), _search(study))
+    reward = study.reward_of(method)
+    shaped = [reward] if stage == "train" and reward != Reward(base=study.protocol.scoring) else []
+    behaviour = _behaviour(study, method)
+    return digest(_model(study, model), behaviour, settings, _protocol(study, method), _search(study), *shaped)
 
 
 def evaluate(study: Study, method: str) -> str:
@@ -133,19 +137,21 @@ def _model(study: Study, model: str) -> dict[str, object]:
 
 
 def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
-    """The method's keys that decide its numbers; options that it does not use are left out, and so are settings of its
-    own, which stand in the place of the study's."""
+    """The method's keys that decide its numbers, but for its reward; options that it does not use are left out, and so
+    are settings of its own, which stand in the place of the study's."""
     without = {"label", "compare_with", "sweep", *SETTINGS, *excluded}
     values = study.methods[method].model_dump(mode="json", exclude=without)
-    if (values.get("train") or {}).get("demonstrations") == "scripted":
-        del values["train"]["demonstrations"]
+    if train := values.get("train"):
+        del train["reward"]
+        if train["demonstrations"] == "scripted":
+            del train["demonstrations"]
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}
 
 
 def _training(study: Study) -> dict[str, object]:
-    """Reinforcement learning without the settings of a trainer that is not in use, and without the local trainer's
-    options that it does not use."""
-    values: dict[str, object] = study.training.model_dump(mode="json", exclude={"checkpoint_minutes"})
+    """Reinforcement learning without rewards, without the settings of a trainer that is not in use, and without the
+    local trainer's options that it does not use."""
+    values: dict[str, object] = study.training.model_dump(mode="json", exclude={"checkpoint_minutes", "reward"})
     if study.training.backend == "verl":
         return values
     unused = {"verl", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}

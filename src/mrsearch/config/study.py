@@ -16,6 +16,7 @@ from mrsearch.config.presets import merged
 from mrsearch.config.protocol import Decoding, Protocol
 from mrsearch.config.report import SUMMARY_COLUMNS, Report
 from mrsearch.config.retrieval import Retrieval
+from mrsearch.config.reward import Reward
 from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
 from mrsearch.config.training import COMPARING, PolicyTraining
 
@@ -193,6 +194,12 @@ class Study(Model):
     def searched(self) -> tuple[str, ...]:
         """Retrievers that methods search with, each once."""
         return tuple(dict.fromkeys(map(self.retriever_of, self.methods)))
+
+    def reward_of(self, method: str) -> Reward:
+        """What an episode of a training of `method` is rewarded for, its base resolved."""
+        train = self.methods[method].train
+        reward = train.reward if train and train.reward else self.training.reward
+        return reward.model_copy(update={"base": reward.base or self.protocol.scoring})
 
     def indexed(self) -> tuple[str, ...]:
         """Retrievers whose indexes the searches of all methods need: those in use, or what these fuse."""

@@ -17,6 +17,7 @@ from mrsearch.config.base import (
     PositiveFloat,
     PositiveInt,
 )
+from mrsearch.config.reward import Reward
 from mrsearch.config.verl import VerlTraining
 
 Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_plus_plus", "raft", "ppo"]
@@ -78,6 +79,8 @@ class PolicyTraining(Model):
     """Rollout temperature."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     """Rollout nucleus mass (paper 1.0; released scripts 0.95)."""
+    reward: Reward = Reward()
+    """What an episode is rewarded for; a method may have its own."""
     checkpoint_every: PositiveInt = 25
     """Steps between two checkpoints."""
     checkpoint_minutes: PositiveFloat | None = None
@@ -158,6 +161,14 @@ class Train(Model):
     """Discount between episodes (paper eq. 8: 1; 0 is its ablation)."""
     episode_mask: tuple[Literal[0, 1], ...] | None = None
     """Per episode, 0 drops its reward (the exploration variant); null keeps all."""
+    reward: Reward | None = None
+    """What an episode is rewarded for; null takes `training.reward`, and anything else replaces the whole of it."""
+
+    @model_validator(mode="after")
+    def _imitation_has_no_reward(self) -> Train:
+        if self.algorithm == "sft" and self.reward is not None:
+            raise ValueError("algorithm sft imitates and rewards nothing: remove reward")
+        return self
 
     @model_validator(mode="after")
     def _imitates(self) -> Train:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import MetaEpisode
-from mrsearch.agent.scoring import holds_answer
+from mrsearch.agent.scoring import hit_holds_answer
 
 
 def first_hit(record: MetaEpisode) -> float:
@@ -30,11 +29,4 @@ def _search_results(record: MetaEpisode) -> Iterator[Sequence[Hit]]:
 
 
 def _rank(hits: Sequence[Hit], golds: tuple[str, ...]) -> float:
-    ranks = (rank for rank, hit in enumerate(hits, 1) if _holds(f"{hit.passage.title}\n{hit.passage.text}", golds))
-    return next(ranks, math.inf)
-
-
-@lru_cache(maxsize=65_536)
-def _holds(text: str, golds: tuple[str, ...]) -> bool:
-    """The same passage is met under several methods."""
-    return holds_answer(text, golds)
+    return next((rank for rank, hit in enumerate(hits, 1) if hit_holds_answer(hit, golds)), math.inf)

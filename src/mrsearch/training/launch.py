@@ -132,10 +132,10 @@ def _train_here(run: TrainingRun, steps: TrainingLog) -> None:
             from mrsearch.training.rl.trainer import LocalTrainer
             from mrsearch.training.samples import COLUMNS, sample_rows
 
-            protocol = run.study.protocol
+            reward, protocol = run.study.reward_of(run.method), run.study.protocol
             trainer = LocalTrainer(run, engine, steps)
             trainer.show = lambda step, metas: tracker.table(
-                step, "samples", COLUMNS, sample_rows(step, metas, protocol)
+                step, "samples", COLUMNS, sample_rows(step, metas, reward, protocol)
             )
             trainer.train()
         tracker.reference(run.reference, "model", [run.out.model])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from mrsearch.agent.records import StopReason
+from mrsearch.agent.rewards import SCORE
 from mrsearch.agent.tally import MetaEpisodeCounts
 
 
@@ -41,6 +42,21 @@ def step_summary(
         "length": sum(row.tokens for row in counts) / count,
         "nll": -sum(row.logprob for row in counts) / max(1, generated),
     }
+
+
+def term_means(terms: Sequence[Mapping[str, Sequence[float]]], episodes: int, count: int) -> dict[str, list[float]]:
+    """The log's columns about the terms of a reward, by episode: means over `count` meta-episodes, in which an episode
+    that did not take place counts as 0.
+
+    terms: of every meta-episode, by name with a value per episode, without weights. Columns are `score`, and
+    `reward_<term>` for the others; none where the reward is the score alone.
+    """
+    names = dict.fromkeys(name for values in terms for name in values)
+    means = {}
+    for name in names:
+        sums = [sum(values[name][n] for values in terms if len(values.get(name, ())) > n) for n in range(episodes)]
+        means[name if name == SCORE else f"reward_{name}"] = [total / max(1, count) for total in sums]
+    return means
 
 
 def zero_variance_groups(rewards_QGN: Tensor, exists_QGN: Tensor) -> float:

@@ -13,6 +13,7 @@ from support.project import ROOT
 from support.trainings import training_run
 
 from mrsearch.agent.renderer import Renderer
+from mrsearch.agent.rewards import episode_rewards
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Run, load_study
 from mrsearch.learning.advantages import advantages
@@ -28,7 +29,6 @@ from mrsearch.training.verl.rl.batches import read_row
 from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.rows import FACTS
 
-CONTEXTS = {"full": "mr_search", "previous": "short"}
 OPTIONS = {
     "token mean": {"loss_aggregation": "token_mean"},
     "meta-episode mean": {"loss_aggregation": "meta_episode_mean"},
@@ -40,21 +40,27 @@ OPTIONS = {
     "entropy bonus": {"loss_aggregation": "token_mean", "entropy_coeff": 0.2},
     "KL in the loss": {"loss_aggregation": "token_mean", "kl_coef": 0.5},
 }
+METHODS = ["mr_search", "short", "shaped"]
 
 
 @pytest.fixture(scope="module")
 def study(overrides):
 
     short = {"episodes": 3, "context": "previous", "train": {"algorithm": "mr_search"}}
-    return load_study(Run(study="demo", overrides={**overrides, "methods.short": short}), ROOT)
+    terms = {"searches": -0.05, "invalid_actions": -0.1, "repeated_answers": -0.2, "improvement": 0.5}
+    reward = {"base": "f1", "terms": terms, "last_episode": 0.5, "last_episode_repetition": 0.1}
+    shaped = {"episodes": 3, "train": {"algorithm": "mr_search", "reward": reward}}
+    return load_study(
+        Run(study="demo", overrides={**overrides, "methods.short": short, "methods.shaped": shaped}), ROOT
+    )
 
 
-@pytest.fixture(scope="module", params=CONTEXTS)
+@pytest.fixture(scope="module", params=METHODS)
 def recorded(request, study, shared, retriever):
     """Real meta-episodes of an untrained model; some of its answers are made right, so that rewards differ."""
     from mrsearch.agent.questions import read_questions
 
-    method = CONTEXTS[request.param]
+    method = request.param
     policy = TorchPolicy.load(shared / "base")
     spec = AgentSpec.of(study, method)
     questions = draw_questions(read_questions(shared / "train.parquet"), study.training.train_batch_size, 0, 0)
@@ -108,8 +114,10 @@ def engine(study, shared):
 
 def local_rows(study, method, metas):
     train = study.methods[method].train
-    rewards, exists = reward_tensors(metas, study.training.group_size, 3, study.protocol.scoring)
-    assert rewards.unique().numel() == 2
+    reward = study.reward_of(method)
+    values = [episode_rewards(meta, reward, study.protocol).values for meta in metas]
+    rewards, exists = reward_tensors(values, study.training.group_size, 3)
+    assert (rewards.unique().numel() == 2) == reward.plain
     gains = advantages(train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask)
     return training_rows(metas, gains, study.protocol)
 
@@ -119,7 +127,7 @@ def verl_rows(study, method, metas):
     made = []
     for number, meta in enumerate(metas):
         question, member = divmod(number, study.training.group_size)
-        for index, row in enumerate(outputs(meta, study, 3, {})):
+        for index, row in enumerate(outputs(meta, study, method, {})):
             made.append((f"q{question}_{member}_{index}", row))
     rows = [read_row(key, output.extra_fields[FACTS], False) for key, output in made]
     masks = pad([output.response_mask for _, output in made], torch.long)

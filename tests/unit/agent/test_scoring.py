@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.project import REAL_DATA
 
 from mrsearch.agent.records import Episode, MetaEpisode, Question, StopReason
-from mrsearch.agent.scoring import em, extract_answer, f1, holds_answer, normalize, rewards, score, sub_em
+from mrsearch.agent.scoring import em, episode_scores, extract_answer, f1, holds_answer, normalize, score, sub_em
 
 needs_real = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the shared judged cases are not beside this repository")
 
@@ -137,11 +137,13 @@ def test_a_passage_holds_an_answer_in_whole_words(text, golds, held):
 
 def test_whether_a_passage_holds_an_answer_is_decided_in_one_place():
     """hit@k of the retriever's report, hit@k of the agent's searches and the viewer's badge."""
+    from mrsearch.agent import rewards
     from mrsearch.evaluation import search_hits
     from mrsearch.reporting.viewer import records
     from mrsearch.retrieval.indexes import quality
 
-    assert quality.holds_answer is search_hits.holds_answer is records.holds_answer is holds_answer
+    assert quality.holds_answer is records.holds_answer is holds_answer
+    assert search_hits.hit_holds_answer is rewards.hit_holds_answer
     callers = [
         path.name for path in Path(search_hits.__file__).parents[1].rglob("*.py") if "sub_em(" in path.read_text()
     ]
@@ -198,8 +200,8 @@ def test_the_answer_of_a_whole_transcript(transcript, answer):
     assert extract_answer(transcript) == answer
 
 
-def test_rewards_are_the_scores_of_the_episodes():
+def test_every_episode_has_the_score_of_its_answer():
     episodes = [Episode([], "Köln", StopReason.answered), Episode(), Episode([], "the Bla", StopReason.answered)]
     meta = MetaEpisode(Question("q", "?", ("Bla",)), [], [], [], [], 0, episodes, StopReason.answered)
-    assert rewards(meta, "em") == [0.0, 0.0, 1.0]
-    assert rewards(meta, "f1") == [0.0, 0.0, 1.0]
+    assert episode_scores(meta, "em") == [0.0, 0.0, 1.0]
+    assert episode_scores(meta, "f1") == [0.0, 0.0, 1.0]

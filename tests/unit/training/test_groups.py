@@ -11,6 +11,7 @@ from support.made_up import made_record
 from mrsearch.agent.record_files import read_records
 from mrsearch.agent.record_lines import from_line, to_line
 from mrsearch.agent.records import MetaEpisode
+from mrsearch.agent.scoring import episode_scores
 from mrsearch.config import Study
 from mrsearch.config.layout import GROUPS_FILE
 from mrsearch.training import groups
@@ -53,7 +54,7 @@ def test_about_as_many_candidates_as_asked_for_and_all_of_a_small_step():
 
 def test_without_advantages_the_rewards_alone_are_kept(small_study: Study, tmp_path: Path):
     metas = [meta for group in made_groups(small_study, 3).values() for meta in group]
-    rewards, exists = reward_tensors(metas, SIZE, 3, "em")
+    rewards, exists = reward_tensors([episode_scores(meta) for meta in metas], SIZE, 3)
     groups.keep(tmp_path, 0, metas, rewards, exists, None)
     groups.publish(tmp_path, tmp_path / "model")
     kept = list(read_records(tmp_path / GROUPS_FILE))
@@ -77,7 +78,7 @@ def test_a_damaged_step_is_left_out_with_a_warning(
     small_study: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     metas = [meta for group in made_groups(small_study, 3).values() for meta in group]
-    rewards, exists = reward_tensors(metas, SIZE, 3, "em")
+    rewards, exists = reward_tensors([episode_scores(meta) for meta in metas], SIZE, 3)
     for step in (0, 1, 2):
         groups.keep(tmp_path, step, metas, rewards, exists, None)
     os.truncate(tmp_path / groups.FOLDER / "step000001.jsonl.zst", 200)

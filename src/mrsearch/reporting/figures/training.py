@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-REWARD, STEP, TOKENS = "reward", "step", "total_tokens"
+REWARD, SCORE, STEP, TOKENS = "reward", "score", "step", "total_tokens"
 X_LABELS = {STEP: "Training step", TOKENS: "Million training tokens"}
 MILLION = 1e6
 
@@ -115,7 +115,8 @@ def _panels(models: list[str]) -> tuple[Figure, dict[tuple[str, Panel], Axes], A
 
 
 def read_logs(study: Study, methods: list[str], models_dir: Path) -> pd.DataFrame:
-    """A row per model, method, seed and step; reward_1 to reward_N are the rewards of each episode."""
+    """A row per model, method, seed and step; reward_1 to reward_N are the rewards of each episode or, where other
+    terms than the score went into those, the scores, so that methods can be compared."""
     listed: list[dict[str, Any]] = []
     for model in study.models:
         for method in methods:
@@ -144,7 +145,7 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             raw = json.loads(line)
-            rewards = {f"{REWARD}_{episode}": value for episode, value in enumerate(raw[REWARD], 1)}
+            rewards = {f"{REWARD}_{episode}": value for episode, value in enumerate(raw.get(SCORE, raw[REWARD]), 1)}
             rows.append({**{key: raw[key] for key in (STEP, TOKENS, *MEASURED)}, **rewards})
             if raw.get("zero_variance_groups") == 1.0 and raw["entropy"] == 0.0:
                 rows[-1]["entropy"] = math.nan  # nothing was trained, so nothing was measured

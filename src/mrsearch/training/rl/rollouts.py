@@ -18,7 +18,6 @@ from mrsearch.agent.ports import Policy, SearchEngine
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
-from mrsearch.agent.scoring import rewards
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.training import PolicyTraining
@@ -67,14 +66,14 @@ def roll_out(
     return asyncio.run(run_batch(jobs, policy, len(jobs)))
 
 
-def reward_tensors(metas: Sequence[MetaEpisode], group_size: int, episodes: int, kind: str) -> tuple[Tensor, Tensor]:
-    """Rewards and existence of every episode, both [Q, G, N]; an episode that did not take place has reward 0."""
-    rewards_MN = torch.zeros(len(metas), episodes)
-    exists_MN = torch.zeros(len(metas), episodes, dtype=torch.bool)
-    for m, meta in enumerate(metas):
-        scores = rewards(meta, kind)  # type: ignore[arg-type]
-        rewards_MN[m, : len(scores)] = torch.tensor(scores)
-        exists_MN[m, : len(scores)] = True
+def reward_tensors(rewards: Sequence[Sequence[float]], group_size: int, episodes: int) -> tuple[Tensor, Tensor]:
+    """Rewards and existence of every episode, both [Q, G, N], from a list per meta-episode; an episode that did not
+    take place has reward 0."""
+    rewards_MN = torch.zeros(len(rewards), episodes)
+    exists_MN = torch.zeros(len(rewards), episodes, dtype=torch.bool)
+    for m, values in enumerate(rewards):
+        rewards_MN[m, : len(values)] = torch.tensor(values)
+        exists_MN[m, : len(values)] = True
     shape = (-1, group_size, episodes)
     return rewards_MN.view(shape), exists_MN.view(shape)
 

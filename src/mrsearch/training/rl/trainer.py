@@ -15,6 +15,7 @@ from mrsearch.agent.ports import SearchEngine
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
+from mrsearch.agent.rewards import episode_rewards
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.cluster.stopping import Stopped, StopRequest
@@ -28,7 +29,7 @@ from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_o
 from mrsearch.training.rl.updates import update
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.save_clock import SaveClock
-from mrsearch.training.summary import step_summary
+from mrsearch.training.summary import step_summary, term_means
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,9 @@ class LocalTrainer:
         questions = draw_questions(pool, config.train_batch_size, seed, step)
         metas = roll_out(questions, policy, self.engine, spec, renderer, config, seed=seed, step=step)
         counts = self.count(step, metas)
-        rewards, exists = reward_tensors(metas, config.group_size, spec.episodes, self.run.study.protocol.scoring)
+        settings = self.run.study.reward_of(self.run.method)
+        rewarded = [episode_rewards(meta, settings, spec.protocol) for meta in metas]
+        rewards, exists = reward_tensors([reward.values for reward in rewarded], config.group_size, spec.episodes)
         advantages_QGN = advantages(
             train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask
         )
@@ -109,7 +112,8 @@ class LocalTrainer:
         if self.show and step % config.checkpoint_every == 0:
             self.show(step, metas)
         before, self._retries = self._retries, search_retries(self.engine)
-        return {**step_summary(counts, rewards, exists, search_retries=self._retries - before), **updated}
+        summary = step_summary(counts, rewards, exists, search_retries=self._retries - before)
+        return {**summary, **term_means([reward.terms for reward in rewarded], spec.episodes, len(counts)), **updated}
 
     def count(self, step: int, metas: Sequence[MetaEpisode]) -> list[MetaEpisodeCounts]:
         """The counts of a step's meta-episodes, added to the tally; ValueError once too many searches failed."""

@@ -20,7 +20,7 @@ from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
-from mrsearch.agent.scoring import rewards
+from mrsearch.agent.scoring import episode_scores
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.config import Study, digest, stages
@@ -180,7 +180,7 @@ def chosen_questions(study: Study, seed: int, path: Path) -> list[Question]:
 
 def ended_right(record: MetaEpisode, study: Study) -> bool:
     """Whether the last episode that took place earned the whole reward."""
-    return rewards(record, study.protocol.scoring)[-1:] == [1.0]
+    return episode_scores(record, study.protocol.scoring)[-1:] == [1.0]
 
 
 def _sequences(records: Iterable[MetaEpisode], study: Study) -> Iterator[Demonstration]:

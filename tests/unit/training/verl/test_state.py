@@ -13,11 +13,13 @@ from support.trainings import training_run
 
 from mrsearch.agent.ports import Hit, Passage
 from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
+from mrsearch.agent.rewards import episode_rewards
 from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.config import Run, load_study
 from mrsearch.config.protocol import Protocol
+from mrsearch.config.reward import Reward
 from mrsearch.config.verl import HealthLimits
-from mrsearch.training.summary import step_summary
+from mrsearch.training.summary import step_summary, term_means
 from mrsearch.training.verl.rl import recipe
 from mrsearch.training.verl.rl.advantage import group_tensors
 from mrsearch.training.verl.rl.batches import FetchedBatch, read_row, sessions
@@ -48,8 +50,12 @@ def meta(context="full"):
     )
 
 
+def plain(made):
+    return episode_rewards(made, Reward(), Protocol())
+
+
 def test_a_meta_episode_is_one_row_that_is_split_after_its_prompt():
-    (row,) = loop_rows(meta(), Protocol())
+    (row,) = loop_rows(meta(), Protocol(), plain(meta()))
     assert (row.prompt_ids, row.response_ids) == ([0, 1], list(range(2, 10)))
     assert row.response_mask == [1, 1, 0, 0, 0, 1, 1, 1]
     assert row.facts["spans"] == [[0, 0, 5], [1, 5, 8]]
@@ -59,7 +65,7 @@ def test_a_meta_episode_is_one_row_that_is_split_after_its_prompt():
 
 
 def test_with_the_previous_context_there_is_a_row_per_episode():
-    rows = loop_rows(meta("previous"), Protocol())
+    rows = loop_rows(meta("previous"), Protocol(), plain(meta()))
     assert [row.response_mask for row in rows] == [[1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1]]
     assert [row.facts["weight"] for row in rows] == [0.4, 0.6]
     assert all(row.facts["rewards"] == [0.0, 1.0] for row in rows)
@@ -68,14 +74,14 @@ def test_with_the_previous_context_there_is_a_row_per_episode():
 def test_a_meta_episode_without_a_generated_token_makes_no_row():
     empty = meta()
     empty.loss_mask = [0] * 10
-    assert loop_rows(empty, Protocol()) == []
+    assert loop_rows(empty, Protocol(), plain(empty)) == []
 
 
 def test_summary_counts_meta_episodes_once_and_padding_never():
     pairs = [
         (f"q_{member}_{index}", row)
         for member in range(2)
-        for index, row in enumerate(loop_rows(meta("previous"), Protocol()))
+        for index, row in enumerate(loop_rows(meta("previous"), Protocol(), plain(meta())))
     ]
     facts = [row.facts for _, row in pairs] + [pairs[0][1].facts]
     rows = [read_row(key, row.facts, False) for key, row in pairs] + [read_row("p_0_0", facts[-1], True)]
@@ -90,6 +96,26 @@ def test_summary_counts_meta_episodes_once_and_padding_never():
     for counts in fetched.counts():
         tally.add(counts)
     assert asdict(tally) == {"records": 2, "tokens": 20, "searches": 2, "search_failures": 0, "deadlines": 0}
+
+
+def test_terms_travel_with_the_rows_and_are_logged_as_means_per_episode():
+    reward = Reward(terms={"searches": -0.25, "no_answer": -1.0})
+    pairs = [
+        (f"q_{member}_{index}", row)
+        for member in range(2)
+        for index, row in enumerate(
+            loop_rows(meta("previous"), Protocol(), episode_rewards(meta(), reward, Protocol()))
+        )
+    ]
+    rows = [read_row(key, row.facts, False) for key, row in pairs]
+    fetched = FetchedBatch(rows, [row.facts for _, row in pairs], [""] * 4, torch.zeros(4, 1), torch.zeros(4, 1))
+    assert [list(row.rewards) for row in rows] == [[-0.25, 1.0]] * 4
+    assert term_means(fetched.terms(), 3, count=4) == {
+        "score": [0.0, 0.5, 0.0],
+        "reward_searches": [0.5, 0.0, 0.0],
+        "reward_no_answer": [0.0, 0.0, 0.0],
+    }
+    assert term_means([plain(meta()).terms] * 2, 3, count=2) == {}
 
 
 def test_a_meta_episode_without_a_row_is_noted_and_counted_once(tmp_path):

@@ -13,7 +13,8 @@ from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.record_lines import to_line
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
-from mrsearch.agent.scoring import rewards
+from mrsearch.agent.rewards import episode_rewards
+from mrsearch.agent.scoring import episode_scores
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.tally import MetaEpisodeCounts
 from mrsearch.config import Study
@@ -93,7 +94,7 @@ class MetaEpisodeLoop(AgentLoopBase):
                 f"training.verl.max_prompt_tokens ({longest}): raise it"
             )
         retries = self.shared.new_retries()
-        rows = outputs(meta, study, spec.episodes, policy.versions, retries)
+        rows = outputs(meta, study, self.shared.run.method, policy.versions, retries)
         # verl counts steps from 1. Validation is greedy, training never is.
         questions, step = study.training.train_batch_size, row["global_steps"] - 1
         if request.temperature > 0 and not rows:
@@ -104,13 +105,15 @@ class MetaEpisodeLoop(AgentLoopBase):
 
 
 def outputs(
-    meta: MetaEpisode, study: Study, episodes: int, versions: dict[str, Any], retries: int = 0
+    meta: MetaEpisode, study: Study, method: str, versions: dict[str, Any], retries: int = 0
 ) -> list[AgentLoopOutput]:
-    """A meta-episode's rows as verl takes them; the reward of each is that of the last episode."""
-    scores = rewards(meta, study.protocol.scoring)
+    """A meta-episode's rows as verl takes them; the reward of each is that of the last episode. Validation looks at
+    scores alone."""
+    rewarded = episode_rewards(meta, study.reward_of(method), study.protocol)
+    scores = episode_scores(meta, study.protocol.scoring)
     answered = [score for episode, score in zip(meta.episodes, scores, strict=True) if episode.answer is not None]
     validation: dict[str, float] = {"acc": answered[-1] if answered else 0.0}
-    for number in range(episodes):
+    for number in range(study.methods[method].episodes):
         validation[f"episode_{number + 1}"] = scores[number] if number < len(scores) else 0.0
     return [
         AgentLoopOutput(
@@ -118,10 +121,10 @@ def outputs(
             response_ids=row.response_ids,
             response_mask=row.response_mask,
             response_logprobs=row.logprobs,
-            reward_score=scores[-1],
+            reward_score=rewarded.values[-1],
             num_turns=row.facts["counts"]["turns"],
             metrics=AgentLoopMetrics(),
             extra_fields={**versions, FACTS: row.facts, RECORD: "", "reward_extra_info": dict(validation)},
         )
-        for row in loop_rows(meta, study.protocol, retries)
+        for row in loop_rows(meta, study.protocol, rewarded, retries)
     ]

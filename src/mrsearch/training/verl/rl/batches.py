@@ -28,6 +28,10 @@ class FetchedBatch:
         """Of every meta-episode once; padding left out."""
         return [MetaEpisodeCounts(**fact["counts"]) for fact in self._by_meta_episode()]
 
+    def terms(self) -> list[dict[str, list[float]]]:
+        """Terms of the rewards of every meta-episode, as `EpisodeRewards` has them; padding left out."""
+        return [fact["terms"] for fact in self._by_meta_episode()]
+
     def search_retries(self) -> int:
         """Tries again of the retriever's clients."""
         return sum(int(fact["search_retries"]) for fact in self._by_meta_episode())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsearch.agent.meta_episode import training_sequences
 from mrsearch.agent.records import MetaEpisode
-from mrsearch.agent.scoring import rewards
+from mrsearch.agent.rewards import EpisodeRewards
 from mrsearch.agent.tally import MetaEpisodeCounts
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Facts:
 
     rewards: list[float]
     """Reward of every episode that took place."""
+    terms: dict[str, list[float]]
+    """Its terms, as `EpisodeRewards` has them."""
     spans: list[list[int]]
     """[episode, first, end) of the response tokens of each episode, in order; they cover the response."""
     weight: float
@@ -49,7 +51,9 @@ class LoopRow:
     """`Facts` as nested mappings."""
 
 
-def loop_rows(meta: MetaEpisode, protocol: Protocol, search_retries: int = 0) -> list[LoopRow]:
+def loop_rows(
+    meta: MetaEpisode, protocol: Protocol, rewarded: EpisodeRewards, search_retries: int = 0
+) -> list[LoopRow]:
     """The rows of a meta-episode: one for context `full`, one per episode for `previous`; none where nothing was
     generated."""
     sequences = [sequence for sequence in training_sequences(meta, protocol) if any(sequence.loss_mask)]
@@ -59,7 +63,8 @@ def loop_rows(meta: MetaEpisode, protocol: Protocol, search_retries: int = 0) ->
     for sequence in sequences:
         start = meta.prompt_length
         facts = Facts(
-            rewards=rewards(meta, protocol.scoring),
+            rewards=rewarded.values,
+            terms=rewarded.terms,
             spans=spans(sequence.episode_ids[start:]),
             weight=sum(sequence.loss_mask) / total,
             counts=counts,

@@ -25,7 +25,7 @@ from mrsearch.training.run import TrainingRun
 from mrsearch.training.samples import COLUMNS, sample_rows
 from mrsearch.training.save_clock import SaveClock
 from mrsearch.training.start_up import FIRST_STEP, StartUp
-from mrsearch.training.summary import step_summary
+from mrsearch.training.summary import step_summary, term_means
 from mrsearch.training.verl.rl import advantage, probe
 from mrsearch.training.verl.rl.advantage import group_tensors
 from mrsearch.training.verl.rl.batches import FetchedBatch, fetch, sessions
@@ -172,7 +172,8 @@ class EpisodeTrainer(PPOTrainerSync):
         self._note(fetched)
         step = self.global_steps - 1
         if metas := keep_groups(self.run, step, fetched):
-            self.logger.table(step, "samples", COLUMNS, sample_rows(step, metas, self.study.protocol))
+            samples = sample_rows(step, metas, self.study.reward_of(self.run.method), self.study.protocol)
+            self.logger.table(step, "samples", COLUMNS, samples)
         if self.settings.algorithm == "ppo":
             self._put_episode_rewards(batch, fetched)
             return super()._compute_advantage(batch, metrics)
@@ -218,6 +219,7 @@ class EpisodeTrainer(PPOTrainerSync):
         self._row = step_summary(counts, rewards_QGN, exists_QGN, self._missing, retries)
         tokens_B = fetched.response_mask_BT.sum(-1)
         self._entropy_scale = (self.training.loss_scale_factor or 1) / max(1.0, float(tokens_B[tokens_B > 0].mean()))
+        self._row |= term_means(fetched.terms(), self.settings.episodes, len(counts))
         for count in counts:
             self.tally.add(count)
         self.tally.check_searches(self.study, f"{self.run.method}, step {self.global_steps}")
