@@ -237,7 +237,17 @@ def local_gradient(shared, rows, training):
     return {name: value.grad for name, value in model.named_parameters()}
 
 
-def verl_gradient(study, method, metas, engine, logprobs, shared):
+def test_packing_by_tokens_gives_the_gradient_of_single_rows(study, recorded, engine, shared, record_property):
+    method, metas = recorded
+    rows = local_rows(study, method, metas)
+    longest = max(len(row.token_ids) for row in rows)
+    ours = local_gradient(shared, rows, study.training)
+    anchors = [[0.0] * len(row.token_ids) for row in rows]
+    theirs = verl_gradient(study, method, metas, engine, anchors, shared, packed_tokens=2 * longest)
+    assert_equal(ours, theirs, record_property)
+
+
+def verl_gradient(study, method, metas, engine, logprobs, shared, packed_tokens=None):
     """The gradient of verl's actor under the recipe of the study; `logprobs` are those of the reference or, where
     weights correct for the server, of the server."""
     from tensordict import TensorDict
@@ -291,6 +301,8 @@ def verl_gradient(study, method, metas, engine, logprobs, shared):
     tu.assign_non_tensor(
         data, use_dynamic_bsz=False, use_remove_padding=False, calculate_entropy=config.entropy_coeff > 0
     )
+    if packed_tokens is not None:
+        tu.assign_non_tensor(data, use_dynamic_bsz=True, max_token_len_per_gpu=packed_tokens)
     with engine.train_mode():
         engine.optimizer_zero_grad()
         engine.forward_backward_batch(data, partial(ppo_loss, config=config))
