@@ -80,6 +80,7 @@ def test_recipe_composes_and_validates(shared, study, model, method, nodes, roll
 
 def test_values_of_the_released_scripts_can_be_expressed(shared):
     scripts = {"training.steps": 500, "training.top_p": 0.95, "training.loss_aggregation": "token_mean"}
+    scripts["training.verl.use_dynamic_bsz"] = False
     config = compose_with(shared, "paper", "qwen2.5-7b", "mr_search", scripts)
     assert config.trainer.total_training_steps == 500
     assert config.actor_rollout_ref.rollout.top_p == 0.95
