@@ -124,8 +124,12 @@ def test_the_page_runs_as_it_stands_there(
 
 
 def test_an_interrupted_question_leaves_the_agent_open(loaded: LoadedStudy) -> None:
-    def interrupt(_: MetaEpisode) -> None:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    views: list[MetaEpisode] = []
+
+    def interrupt(record: MetaEpisode) -> None:
+        if not views:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        views.append(record)
 
     with loaded.open_agent("mr_search") as agent:
         with pytest.raises(KeyboardInterrupt):

@@ -50,7 +50,7 @@ def require_files(study: Study, layout: Layout, choice: AgentChoice) -> None:
     paths = {"weights": layout.policy(choice.model, choice.method, choice.seed)}
     if study.methods[choice.method].searches:
         paths["passages"] = layout.corpus
-        paths |= {f"index of {name}": layout.index(name) for name in study.indexed()}
+        paths |= {f"index of {name}": layout.index(name) for name in study.index_of(choice.method)}
     for name, path in paths.items():
         require_file(study, path, name)
 

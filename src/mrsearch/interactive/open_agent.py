@@ -64,10 +64,10 @@ class OpenAgent:
         ValueError where files are missing or do not fit together, or where a server does not start.
         """
         require_files(study, layout, choice)
-        self.study, self.choice = study, choice
+        self.study, self.choice = study.of(choice.method), choice
         self._count = 0
         with contextlib.ExitStack() as stack:
-            endpoint = stack.enter_context(running_retriever(study, layout, choice.method, environments))
+            endpoint = stack.enter_context(running_retriever(self.study, layout, choice.method, environments))
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mrsearch-")))
             self._loop = stack.enter_context(EventLoopThread())
             self._agent = self._open(stack, layout, endpoint)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from mrsearch.agent.record_files import read_records
 from mrsearch.agent.records import MetaEpisode
 from mrsearch.config.layout import RUN_FILE
@@ -44,8 +42,8 @@ def protocol_of(path: Path) -> Protocol:
     none that this version reads."""
     run = read_json(path.with_name(RUN_FILE)) or {}
     try:
-        return Study.model_validate(run["config"]).protocol
-    except (TypeError, KeyError, ValidationError):
+        return Study.model_validate(run["config"]).of(run["method"]).protocol
+    except (TypeError, KeyError, ValueError):
         log.warning(
             "%s: no readable %s beside it: tags and reflection prompts are taken to be the default ones", path, RUN_FILE
         )

@@ -119,7 +119,7 @@ def evaluated(small_study: Study, make_records: Callable[..., Path], tmp_path: P
     protocol = small_study.protocol.model_copy(update={"prompts": prompts})
     folder = seed_folder(tmp_path / "eval", "tiny", "mr_search", 0)
     config = small_study.model_copy(update={"protocol": protocol}).model_dump(mode="json")
-    (folder / RUN_FILE).write_text(json.dumps({"config": config}))
+    (folder / RUN_FILE).write_text(json.dumps({"config": config, "method": "mr_search"}))
     return folder
 
 
