@@ -45,7 +45,7 @@ def ask(
     loaded = load_study(study, results=results, resources=resources)
     if gpu_environment is not None and loaded.study.resources.evaluate.gpus:
         settings = {"model": model, "seed": seed, "decoding": decoding, "results": results, "resources": resources}
-        settings |= {"retriever_environment": retriever_environment}
+        settings |= {"retriever_environment": retriever_environment or gpu_environment}
         flags = [*(["--whole-passages"] if whole_passages else []), *(["--json"] if as_json else [])]
         _run_on_gpus(settings, flags, [study, method, *filter(None, [question])], gpu_environment, site)
     with (
