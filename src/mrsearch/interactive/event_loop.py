@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,13 +21,13 @@ class EventLoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Its result or exception. Whatever interrupts the waiting cancels the coroutine and waits for its end."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future: Future[T] | None = None
         try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
             return future.result()
         except BaseException:
-            if not future.done():
-                future.cancel()
-                asyncio.run_coroutine_threadsafe(_others_ended(), self._loop).result()
+            if future is None or not future.done():
+                asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result()
             raise
 
     def close(self) -> None:
@@ -42,7 +43,9 @@ class EventLoopThread:
         self.close()
 
 
-async def _others_ended() -> None:
-    """Return once every other task has ended."""
+async def _end_others() -> None:
+    """Cancel every other task and return once all have ended."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
