@@ -45,6 +45,7 @@ FLOORS = {
     "reporting.figures": 42,
     "reporting.viewer": 42,
     "reporting.bundle": 43,
+    "reporting.compare": 43,
     "rehearsal": 44,
     "interactive": 45,
     "cli": 50,

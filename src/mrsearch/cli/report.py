@@ -99,6 +99,26 @@ def viewer(
 
 
 @app.command()
+def compare(
+    study: Annotated[
+        list[str],
+        typer.Argument(help="Studies by name, folders of their results, or bundles; the first is compared with."),
+    ],
+    out: options.Out,
+    results: Annotated[Path, typer.Option(help="Folder of all results, where a study is named.")] = Path("results"),
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; repeat it for more.")] = None,
+    despite: Annotated[
+        list[str] | None,
+        typer.Option(help="protocol or index: compare although that differs, and say so below the table; or both."),
+    ] = None,
+) -> None:
+    """Set methods of several studies, or of two runs of one, into one table and figure."""
+    from mrsearch.reporting.compare.writer import write_comparison
+
+    write_comparison(study, results, out, method or (), despite or ())
+
+
+@app.command()
 def show(study: options.Study, metrics: options.Metrics) -> None:
     """Print the main table."""
     from mrsearch.config import read_study

@@ -39,7 +39,7 @@ def write_metrics(study: Study, eval_dir: Path, scores_out: Path, metrics_out: P
         )
     with atomic_file(scores_out) as draft, _ScoresWriter(draft) as writer:
         rows = list(aggregates.aggregate(study, cells(study, paths, writer.write)))
-    schema = aggregates.SCHEMA.with_metadata({"origin": provenance.describe(study)})
+    schema = aggregates.SCHEMA.with_metadata({"origin": provenance.describe(study), "study": study.name})
     write_table(pa.Table.from_pylist(rows, schema=schema), metrics_out)
 
 

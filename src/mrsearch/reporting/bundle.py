@@ -29,9 +29,9 @@ PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
 def write_bundle(name: str, paths: Paths, project: Path, out: Path) -> None:
     """Archive what the study `name` made below `paths.results`; the same results give the same bytes.
 
-    It holds the resolved study, lock files, metrics, training logs, run.json files, tables, figures and commands.
-    Questions, passages, indexes and models stand in bundle.json with their hashes; an index by its manifest, which
-    holds the hash of each of its files. ValueError names what is not there yet.
+    It holds the resolved study, lock files, metrics, scores, training logs, run.json files, tables, figures and
+    commands. Questions, passages, indexes and models stand in bundle.json with their hashes; an index by its manifest,
+    which holds the hash of each of its files. ValueError names what is not there yet.
     """
     folder = StudyFolder(Path(paths.results) / name)
     root = folder.root
@@ -97,7 +97,13 @@ def _folders(folder: StudyFolder) -> tuple[Path, Path]:
 
 
 def _archived(study: Study, folder: StudyFolder) -> list[Path]:
-    paths = {folder.study, folder.metrics, folder.retrieval_report("csv"), *folder.timings.rglob("*.tsv")}
+    paths = {
+        folder.study,
+        folder.metrics,
+        folder.scores,
+        folder.retrieval_report("csv"),
+        *folder.timings.rglob("*.tsv"),
+    }
     paths |= {path for folder_ in _folders(folder) for path in folder_.glob("*")}
     for names in itertools.product(study.models, study.methods, study.seeds):
         paths |= {folder.evaluation_record(*names), folder.train_log(*names), folder.training_record(*names)}

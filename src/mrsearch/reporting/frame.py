@@ -32,7 +32,14 @@ class Metrics:
         self.study = study
         self._path = path
         table = pq.read_table(path)
-        self.origin = (table.schema.metadata or {}).get(b"origin", b"").decode()
+        metadata = table.schema.metadata or {}
+        name = metadata.get(b"study", study.name.encode()).decode()
+        if name != study.name:
+            raise ValueError(
+                f"{path}: holds the metrics of study {name}, not of {study.name}: name the study that they belong to, "
+                "or set several side by side with `mrsearch report compare`"
+            )
+        self.origin = metadata.get(b"origin", b"").decode()
         """Where the numbers come from: data and code revision."""
         frame: pd.DataFrame = table.to_pandas()
         keys = frame[KEY].itertuples(index=False, name=None)

@@ -58,6 +58,7 @@ RUN_BY = {
     "mrsearch retriever serve": ("integration/test_retrieval_serve_command.py", '"retriever", "serve"'),
     "mrsearch preflight": ("e2e/test_commands.py", '"mrsearch", "preflight"'),
     "mrsearch report show": ("e2e/test_commands.py", '"report", "STUDY=tiny"'),
+    "mrsearch report compare": ("unit/reporting/compare/test_compare.py", '"report", "compare"'),
     "mrsearch report viewer": ("unit/reporting/viewer/test_viewer.py", '"report", "viewer"'),
     "mrsearch retriever start": ("e2e/test_commands.py", '"retriever", "start"'),
     "mrsearch retriever status": ("e2e/test_commands.py", '"retriever", "status"'),
