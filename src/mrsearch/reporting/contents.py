@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mrsearch.config import Study
 from mrsearch.reporting.reported import tables_for
+from mrsearch.reporting.sweeps import sweeps
 
 TABLE_KINDS = ("html", "csv", "md", "tex")
 """Files of a table; the first stands in the report."""
@@ -42,6 +43,8 @@ def tables(study: Study) -> dict[str, Item]:
         titles["extra"] = "Not in Avg"
     if study.report.scaling:
         titles["scaling"] = "Test-time scaling"
+    if sweeps(study):
+        titles["sweep"] = "Sweep"
     if any(method.compare_with is not None for method in study.methods.values()):
         titles["paired"] = "Paired comparisons"
     items = {name: Item(title, f"{name}_table.rst", (TIDY,) if name in WIDE else ()) for name, title in titles.items()}
@@ -60,6 +63,8 @@ def figures(study: Study) -> dict[str, Item]:
     }
     if study.report.scaling:
         titles["scaling"] = "Test-time scaling"
+    if sweeps(study):
+        titles["sweep"] = "Sweep"
     items = {name: Item(title, f"{name}.rst") for name, title in titles.items()}
     if study.retrieval.compared:
         items[RETRIEVAL] = Item("Retrieval: recall against latency", f"{RETRIEVAL}.rst", measured=True)

@@ -14,7 +14,7 @@ from mrsearch.reporting import contents
 from mrsearch.reporting.figures.writer import write_figures
 from mrsearch.reporting.tables.writer import write_tables
 
-STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml"))
+STUDIES = [*sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml")), "docs/guides/sweep.yaml"]
 
 
 def test_the_small_study_s_list(small_study: Study):

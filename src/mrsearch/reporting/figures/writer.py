@@ -13,6 +13,7 @@ from mrsearch.reporting.figures.episodes import em_by_episode
 from mrsearch.reporting.figures.improvement import relative_improvement
 from mrsearch.reporting.figures.pareto import accuracy_against_tokens
 from mrsearch.reporting.figures.scaling import scaling_curves
+from mrsearch.reporting.figures.sweep import sweep_by_value
 from mrsearch.reporting.figures.training import training_curves
 from mrsearch.reporting.frame import Metrics
 
@@ -22,6 +23,7 @@ DRAWN: dict[str, Callable[[Metrics, Path], None]] = {
     "changes": corrected_and_corrupted,
     "pareto": accuracy_against_tokens,
     "scaling": scaling_curves,
+    "sweep": sweep_by_value,
 }
 """The figure of training curves is drawn from training logs."""
 
