@@ -143,6 +143,8 @@ def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
     values = study.methods[method].model_dump(mode="json", exclude=without)
     if train := values.get("train"):
         del train["reward"]
+        if not train["llds_coef"]:
+            del train["llds_coef"]
         if train["demonstrations"] == "scripted":
             del train["demonstrations"]
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}

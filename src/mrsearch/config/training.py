@@ -20,7 +20,7 @@ from mrsearch.config.base import (
 from mrsearch.config.reward import Reward
 from mrsearch.config.verl import VerlTraining
 
-Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_plus_plus", "raft", "ppo"]
+Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_plus_plus", "reinforce", "raft", "ppo"]
 COMPARING = ("mr_search", "grpo", "rloo", "mt_grpo")
 """The algorithms that compare a meta-episode with the others of its group, and learn nothing from one alone."""
 
@@ -161,13 +161,16 @@ class Train(Model):
     """Discount between episodes (paper eq. 8: 1; 0 is its ablation)."""
     episode_mask: tuple[Literal[0, 1], ...] | None = None
     """Per episode, 0 drops its reward (the exploration variant); null keeps all."""
+    llds_coef: NonNegativeFloat = 0.0
+    """Weight of LLDS: where an action's tokens lost likelihood in sum since they were sampled, a penalty on those that
+    did (arXiv 2512.04220: 0.1)."""
     reward: Reward | None = None
     """What an episode is rewarded for; null takes `training.reward`, and anything else replaces the whole of it."""
 
     @model_validator(mode="after")
     def _imitation_has_no_reward(self) -> Train:
-        if self.algorithm == "sft" and self.reward is not None:
-            raise ValueError("algorithm sft imitates and rewards nothing: remove reward")
+        if self.algorithm == "sft" and (self.reward is not None or self.llds_coef):
+            raise ValueError("algorithm sft imitates and rewards nothing: remove reward and llds_coef")
         return self
 
     @model_validator(mode="after")

@@ -85,6 +85,21 @@ def reinforce_plus_plus(
     return _present((returns - mean) / (variance.sqrt() + Z_SCORE_EPSILON), exists_GN)
 
 
+def reinforce(
+    rewards_GN: Tensor, exists_GN: Tensor, gamma: float = 1.0, episode_mask_N: Tensor | None = None
+) -> Tensor:
+    """Discounted returns less their mean over every meta-episode of the batch that has the episode; [..., G, N].
+
+    REINFORCE with a baseline of the batch: questions are not compared by themselves, and nothing is divided.
+    """
+    _check(rewards_GN, exists_GN)
+    present = exists_GN.to(rewards_GN.dtype)
+    returns = discounted_suffix_sum(_masked(rewards_GN * present, episode_mask_N), gamma)
+    members = tuple(range(returns.dim() - 1))
+    mean_N = (returns * present).sum(members) / present.sum(members).clamp(min=1)
+    return _present(returns - mean_N, exists_GN)
+
+
 Estimator = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
 ESTIMATORS: dict[str, Estimator] = {
     "mr_search": mr_search,
@@ -92,6 +107,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "grpo": grpo,
     "rloo": rloo,
     "reinforce_plus_plus": reinforce_plus_plus,
+    "reinforce": reinforce,
     "raft": raft,
 }
 

@@ -86,3 +86,22 @@ def kl_penalty(logprobs_K: Tensor, reference_logprobs_K: Tensor, weights_K: Tens
     (http://joschu.net/blog/kl-approx.html, k3)."""
     difference = reference_logprobs_K - logprobs_K
     return ((difference.exp() - difference - 1) * weights_K).sum()
+
+
+def actions_of(mask_BT: Tensor) -> Tensor:
+    """The number [K] of the action of each trained token, row after row: an action is a run of them."""
+    mask = mask_BT.to(torch.bool)
+    begins = mask & ~torch.nn.functional.pad(mask, (1, -1))
+    return begins.flatten().cumsum(0)[mask.flatten()] - 1
+
+
+def llds(logprobs_K: Tensor, rollout_logprobs_K: Tensor, actions_K: Tensor) -> Tensor:
+    """The regulariser against lazy likelihood displacement, per token [K]: max(0, rollout - current log-probability)
+    where the log-probability of the token's whole action fell, else 0. It is weighted as the policy's loss is.
+
+    Source: arXiv 2512.04220; the form follows its abstract, as its code was not read.
+    """
+    fall_K = rollout_logprobs_K - logprobs_K
+    actions = int(actions_K.max()) + 1 if len(actions_K) else 0
+    totals = torch.zeros(actions, dtype=fall_K.dtype, device=fall_K.device).index_add(0, actions_K, fall_K.detach())
+    return fall_K.clamp(min=0) * (totals[actions_K] > 0)

@@ -38,6 +38,16 @@ def test_worked_example():
     assert advantages("mr_search", rewards, exists, gamma=0.0).tolist() == [[-0.5, 0.5], [-0.5, -1.0], [1.0, 0.5]]
 
 
+def test_reinforce_takes_the_batch_as_baseline():
+    """Two questions of two members; returns 1, 0, 1, 1 and 1, 0, 1 less their means 3/4 and 2/3."""
+    rewards = torch.tensor([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]])
+    exists = torch.tensor([[[True, True], [True, True]], [[True, True], [True, False]]])
+    expected = [[[1 / 4, 1 / 3], [-3 / 4, -2 / 3]], [[1 / 4, 1 / 3], [1 / 4, 0.0]]]
+    torch.testing.assert_close(advantages("reinforce", rewards, exists), torch.tensor(expected))
+    alone = advantages("reinforce", rewards[:, :, :1], exists[:, :, :1], gamma=0.5).flatten()
+    assert alone.tolist() == [-0.25, -0.25, -0.25, 0.75]
+
+
 def test_missing_episodes_are_left_out_of_the_baseline():
     rewards = torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
     exists = torch.tensor([[True, True], [True, True], [True, False]])
@@ -134,4 +144,4 @@ def test_shapes_and_names_are_checked():
         leave_one_out(torch.zeros(2, 3), torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"'ppo' has no advantage estimator here: known are .*mr_search"):
         advantages("ppo", torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool))
-    assert set(ESTIMATORS) == {"mr_search", "mt_grpo", "grpo", "rloo", "reinforce_plus_plus", "raft"}
+    assert set(ESTIMATORS) == {"mr_search", "mt_grpo", "grpo", "rloo", "reinforce_plus_plus", "reinforce", "raft"}

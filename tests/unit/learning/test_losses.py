@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from mrsearch.learning.losses import kl_penalty, ppo_clip, token_weights
+from mrsearch.learning.losses import actions_of, kl_penalty, llds, ppo_clip, token_weights
 
 
 def test_ratio_one_gives_the_plain_policy_gradient():
@@ -104,3 +104,44 @@ def test_ratios_clipped_by_each_rule_are_those_of_a_loop(level, high, dual):
         assert result.clipped.item() == outside
         touched |= {value == 0 for value, advantage in zip(gradient, advantages, strict=True) if advantage}
     assert touched == {True, False}
+
+
+def test_an_action_is_a_run_of_trained_tokens():
+    mask = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 0, 0, 1], [0, 0, 0, 0, 0]])
+    assert actions_of(mask).tolist() == [0, 0, 1, 2, 2, 3]
+    assert actions_of(torch.zeros(2, 3)).tolist() == []
+
+
+def test_llds_penalises_tokens_that_fell_in_actions_that_fell():
+    """By hand: the first action fell by 0.5 + 0.25 - 0.125, the second rose by 0.25 although a token fell."""
+    old = torch.zeros(5)
+    logprobs = torch.tensor([-0.5, 0.125, -0.25, -0.25, 0.5], requires_grad=True)
+    penalty = llds(logprobs, old, torch.tensor([0, 0, 0, 1, 1]))
+    assert penalty.tolist() == [0.5, 0.0, 0.25, 0.0, 0.0]
+    penalty.sum().backward()
+    assert logprobs.grad.tolist() == [-1.0, 0.0, -1.0, 0.0, 0.0]
+
+
+def test_llds_is_zero_at_the_policy_that_sampled():
+    logprobs = torch.tensor([-1.0, -2.0], requires_grad=True)
+    penalty = llds(logprobs, logprobs.detach(), torch.tensor([0, 0])).sum()
+    penalty.backward()
+    assert (penalty.item(), logprobs.grad.tolist()) == (0.0, [0.0, 0.0])
+    assert llds(logprobs[:0], logprobs[:0], torch.zeros(0, dtype=torch.long)).tolist() == []
+
+
+def test_llds_against_loops_over_actions():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        mask = torch.rand(3, 12, generator=generator) < 0.6
+        old, new = torch.randn(3, 12, generator=generator), torch.randn(3, 12, generator=generator)
+        expected = []
+        for b in range(3):
+            run: list[float] = []
+            for t in range(13):
+                if t < 12 and mask[b, t]:
+                    run.append(float(old[b, t] - new[b, t]))
+                elif run:
+                    expected += [max(0.0, fall) if sum(run) > 0 else 0.0 for fall in run]
+                    run = []
+        torch.testing.assert_close(llds(new[mask], old[mask], actions_of(mask)), torch.tensor(expected))

@@ -107,7 +107,10 @@ class LocalTrainer:
         rows = training_rows(metas, advantages_QGN, self.run.study.protocol)
         if groups.is_kept(step):
             groups.keep(self.run.folder, step, metas, rewards, exists, advantages_QGN)
-        updated = update(policy.model, optimizer, rows, config, step=step, seed=seed, reference=reference)
+        llds_coef = train.llds_coef
+        updated = update(
+            policy.model, optimizer, rows, config, step=step, seed=seed, reference=reference, llds_coef=llds_coef
+        )
         policy.forget()
         if self.show and step % config.checkpoint_every == 0:
             self.show(step, metas)

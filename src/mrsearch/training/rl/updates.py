@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mrsearch.config.training import PolicyTraining
-from mrsearch.learning.losses import kl_penalty, ppo_clip, token_weights
+from mrsearch.learning.losses import actions_of, kl_penalty, llds, ppo_clip, token_weights
 from mrsearch.training.rl.rollouts import TrainedSequence
 from mrsearch.training.sequences import pad, score_tokens
 
@@ -23,8 +23,10 @@ def update(
     step: int,
     seed: int,
     reference: Any = None,
+    llds_coef: float = 0.0,
 ) -> dict[str, float]:
-    """One step's optimizer updates over its rows; returns clip fraction, KL, entropy, gradient norm and learning rate.
+    """One step's optimizer updates over its rows; returns clip fraction, KL, entropy, gradient norm and learning rate,
+    and with LLDS the share of trained tokens that it penalises.
 
     A mini-batch holds whole groups: those of mini_batch_size questions. FloatingPointError where the gradient
     is not finite.
@@ -32,7 +34,7 @@ def update(
     rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
     for group in optimizer.param_groups:
         group["lr"] = rate
-    totals = {"clipped": 0.0, "kl": 0.0, "entropy": 0.0, "trained": 0.0}
+    totals = {"clipped": 0.0, "kl": 0.0, "entropy": 0.0, "trained": 0.0, "displaced": 0.0}
     norms = []
     for epoch in range(config.epochs):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + step) * 101 + epoch)
@@ -41,7 +43,7 @@ def update(
         for begin in range(0, config.train_batch_size, size):
             groups = set(order[begin : begin + size])
             minibatch = [row for row in rows if row.meta_episode // config.group_size in groups]
-            norms.append(_minibatch(model, optimizer, minibatch, config, step, totals, reference))
+            norms.append(_minibatch(model, optimizer, minibatch, config, step, totals, reference, llds_coef))
     trained = max(1.0, totals["trained"])
     return {
         "clip_fraction": totals["clipped"] / trained,
@@ -49,6 +51,7 @@ def update(
         "entropy": totals["entropy"] / trained,
         "gradient_norm": sum(norms) / len(norms),
         "learning_rate": rate,
+        **({"displaced": totals["displaced"] / trained} if llds_coef else {}),
     }
 
 
@@ -58,9 +61,10 @@ def policy_loss(
     weights: Sequence[Tensor],
     config: PolicyTraining,
     reference: Any = None,
+    llds_coef: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of some rows, each with its token weights [T], and sums for the log: PPO's, the entropy bonus and the KL
-    term as the configuration has them."""
+    """The loss of some rows, each with its token weights [T], and sums for the log: PPO's, and entropy bonus, KL
+    term and LLDS where they have a weight."""
     tokens = pad([row.token_ids for row in rows], torch.long)
     trained_BT = pad([row.loss_mask for row in rows], torch.bool)
     old = pad([row.logprobs for row in rows], torch.float32)[trained_BT]
@@ -84,7 +88,13 @@ def policy_loss(
         with torch.no_grad():
             anchor = score_tokens(reference, tokens, trained_BT, config.temperature).logprobs_K
         loss = loss + config.kl_coef * kl_penalty(scored.logprobs_K, anchor, weights_K)
+    displaced = 0.0
+    if llds_coef:
+        penalty_K = llds(scored.logprobs_K, old, actions_of(trained_BT))
+        loss = loss + llds_coef * (penalty_K * weights_K).sum()
+        displaced = float((penalty_K > 0).sum())
     sums = {
+        "displaced": displaced,
         "clipped": result.clipped.item(),
         "kl": result.kl.item(),
         "entropy": scored.entropy_K.sum().item(),
@@ -101,23 +111,25 @@ def _minibatch(
     step: int,
     totals: dict[str, float],
     reference: Any,
+    llds_coef: float,
 ) -> float:
     """Accumulate the gradient over micro-batches and step the optimizer; returns the gradient norm.
 
-    Rows whose advantages are all 0 have no gradient without KL term and entropy bonus: they weigh in the mean but are
-    not computed.
+    Rows whose advantages are all 0 have no gradient without KL term, entropy bonus and LLDS: they weigh in the mean but
+    are not computed.
     """
     if not rows:
         return 0.0
     _, members = torch.unique(torch.tensor([row.meta_episode for row in rows]), return_inverse=True)
     mask_BT = pad([row.loss_mask for row in rows], torch.bool)
     weights_BT = token_weights(mask_BT, members, config.loss_aggregation, config.loss_scale_factor)
-    useful = [i for i, row in enumerate(rows) if config.kl_coef or config.entropy_coeff or any(row.advantages)]
+    always = config.kl_coef or config.entropy_coeff or llds_coef
+    useful = [i for i, row in enumerate(rows) if always or any(row.advantages)]
     useful.sort(key=lambda i: len(rows[i].token_ids))
     for begin in range(0, len(useful), config.micro_batch_size):
         indices = useful[begin : begin + config.micro_batch_size]
         weights = [weights_BT[i, : len(rows[i].token_ids)] for i in indices]
-        loss, sums = policy_loss(model, [rows[i] for i in indices], weights, config, reference)
+        loss, sums = policy_loss(model, [rows[i] for i in indices], weights, config, reference, llds_coef)
         loss.backward()
         for key, value in sums.items():
             totals[key] += value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.config import Study
@@ -47,7 +48,7 @@ def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
         },
         "actor_rollout_ref": {
             "model": recipe_model.policy(study, start),
-            "actor": recipe_model.actor(study, seed),
+            "actor": recipe_model.with_llds(recipe_model.actor(study, seed), train.llds_coef),
             "ref": recipe_model.reference(study),
             "rollout": recipe_model.rollout(study, seed, str(files.agent_loops), TRAINER),
         },
@@ -72,10 +73,13 @@ def compose(changes: dict[str, Any]) -> DictConfig:
     """The whole configuration of verl's trainer; a key that the installed verl does not have is a ValueError."""
     rollout = changes["actor_rollout_ref"]["rollout"]["name"]
     choice = [f"actor_rollout_ref.rollout.name={rollout}"]
-    return compose_with("ppo_trainer", changes, TRAINER, _open_up, choice, changes[TRAINER]["overrides"])
+    policy_loss = changes["actor_rollout_ref"]["actor"]["policy_loss"]
+    open_up = partial(_open_up, policy_loss={name: None for name in ("base_mode", "llds_coef") if name in policy_loss})
+    return compose_with("ppo_trainer", changes, TRAINER, open_up, choice, changes[TRAINER]["overrides"])
 
 
-def _open_up(config: Any) -> None:
+def _open_up(config: Any, policy_loss: dict[str, None]) -> None:
+    config.actor_rollout_ref.actor.policy_loss.update(policy_loss)
     config.ray_kwargs.ray_init.address = None
     for model in (config.actor_rollout_ref.model, config.critic.model):
         model.override_config = {"attn_implementation": None}
@@ -142,11 +146,12 @@ def _check_rows(study: Study, method: str) -> None:
         return
     if settings.train is not None and settings.train.algorithm == "ppo":
         raise ValueError(f"methods.{method}: algorithm ppo values whole meta-episodes: use context: full")
-    terms = [name for name in ("kl_coef", "entropy_coeff") if getattr(training, name)]
+    terms = [f"training.{name}" for name in ("kl_coef", "entropy_coeff") if getattr(training, name)]
+    terms += ["train.llds_coef"] if settings.train and settings.train.llds_coef else []
     if terms and training.loss_aggregation != "token_mean":
         raise ValueError(
             f"methods.{method} has context: previous, a row for each episode, and verl gives these equal weights in "
-            f"the term of training.{terms[0]}: set training.loss_aggregation: token_mean, or {terms[0]}: 0"
+            f"the term of {terms[0]}: set training.loss_aggregation: token_mean, or {terms[0]}: 0"
         )
 
 

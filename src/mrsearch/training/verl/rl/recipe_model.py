@@ -17,6 +17,8 @@ LEVELS = {
 RATIOS = {"token": "vanilla", "sequence": "gspo"}
 UNLIMITED = 1e9
 """A limit of the dual clip that no ratio reaches; verl cannot be without one."""
+LLDS = "mrsearch_llds"
+"""Our policy loss in verl's registry."""
 
 
 def policy(study: Study, start: str) -> dict[str, Any]:
@@ -77,6 +79,20 @@ def objective(training: PolicyTraining) -> dict[str, Any]:
         "kl_loss_coef": training.kl_coef,
         "kl_loss_type": "low_var_kl",
     }
+
+
+def with_llds(actor: dict[str, Any], coefficient: float) -> dict[str, Any]:
+    """The actor's settings with LLDS beside its policy loss; as they are where the coefficient is 0."""
+    if not coefficient:
+        return actor
+    policy_loss = actor["policy_loss"]
+    displacement = {
+        "_target_": "mrsearch.training.verl.rl.losses.DisplacementConfig",
+        "loss_mode": LLDS,
+        "base_mode": policy_loss["loss_mode"],
+        "llds_coef": coefficient,
+    }
+    return {**actor, "policy_loss": policy_loss | displacement}
 
 
 def reference(study: Study) -> dict[str, Any]:

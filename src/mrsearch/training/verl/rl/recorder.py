@@ -18,6 +18,7 @@ NAMES = {
     "actor/entropy_loss": "entropy",
     "actor/grad_norm": "gradient_norm",
     "actor/lr": "learning_rate",
+    "actor/displaced": "displaced",
     "timing_s/step": "seconds",
     "training/rollout_probs_diff_mean": "logprob_difference",
 }

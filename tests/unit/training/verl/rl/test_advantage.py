@@ -82,7 +82,7 @@ def test_padding_alone_trains_nothing():
     assert token_advantages(rows, torch.ones(1, 1), "mr_search", 1).tolist() == [[0.0]]
 
 
-@pytest.mark.parametrize("name", ["mr_search", "mt_grpo", "grpo", "rloo", "reinforce_plus_plus", "raft"])
+@pytest.mark.parametrize("name", ["mr_search", "mt_grpo", "grpo", "rloo", "reinforce_plus_plus", "reinforce", "raft"])
 def test_every_estimator_ignores_padding_and_the_order_of_rows(name):
     rows, masks, episodes, rng = random_batch(11)
     found = token_advantages(rows, masks, name, episodes)
