@@ -141,3 +141,13 @@ def test_terms_of_a_reward_are_trained_on_and_logged_apart(shared, tmp_path):
         assert sum(row["reward_searches"]) == pytest.approx(row["searches"])
     record = next(read_records(tmp_path / "groups.jsonl.gz"))
     assert min(map(min, record.tags["rewards"])) < 0
+
+
+def test_turns_are_credited_and_masked(shared, warm, tmp_path):
+    train_keys = {"algorithm": "mr_search", "turn_credit": {"weight": 0.5}, "mask_abnormal_turns": True}
+    methods = {"methods.credited": {"episodes": 2, "train": train_keys}}
+    train(shared, tmp_path, "credited", warm / "model", OVERRIDES | {"training.steps": 2} | methods)
+    for row in rows(tmp_path):
+        assert row["information_gain"] != 0 and abs(row["information_gain"]) < 1
+        assert 0 <= row["masked_turns"] < 1
+        assert row["gradient_norm"] > 0

@@ -13,6 +13,7 @@ from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason
 from mrsearch.agent.scoring import normalize
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.transcript import Transcript
+from mrsearch.agent.turns import turn_numbers
 
 if TYPE_CHECKING:
     from mrsearch.config.protocol import Protocol
@@ -25,7 +26,7 @@ Reader = Callable[[Transcript, Turn], Awaitable[tuple[str, list[int]] | None]]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSequence:
-    """Tokens under the context they were sampled in; four lists of equal lengths T."""
+    """Tokens under the context they were sampled in; five lists of equal lengths T."""
 
     token_ids: list[int]
     loss_mask: list[int]
@@ -34,6 +35,8 @@ class TrainingSequence:
     """Episode of each token in its meta-episode."""
     logprobs: list[float]
     """Sampled log-probabilities; 0.0 where loss_mask is 0."""
+    turn_ids: list[int]
+    """Turn of each trained token, counted through the meta-episode; -1 where loss_mask is 0."""
 
 
 async def meta_episode(question: Question, agent: Agent, request: Request, read: Reader | None = None) -> MetaEpisode:
@@ -179,7 +182,7 @@ def training_sequences(meta: MetaEpisode, protocol: Protocol) -> list[TrainingSe
         return []
     if meta.context == "full":
         turns = [turn for episode in meta.episodes for turn in episode.turns]
-        sequence = TrainingSequence(meta.token_ids, meta.loss_mask, meta.episode_ids, meta.logprobs)
+        sequence = TrainingSequence(meta.token_ids, meta.loss_mask, meta.episode_ids, meta.logprobs, turn_numbers(meta))
         sequences = [_seen_whole(sequence, turns, 0, protocol)]
     else:
         ends, sequences = [*meta.episode_starts[1:], len(meta.token_ids)], []
@@ -201,6 +204,7 @@ def _seen_whole(sequence: TrainingSequence, turns: Sequence[Turn], offset: int, 
         loss_mask=sequence.loss_mask[:length],
         episode_ids=sequence.episode_ids[:length],
         logprobs=sequence.logprobs[:length],
+        turn_ids=sequence.turn_ids[:length],
     )
 
 
@@ -214,4 +218,5 @@ def _sequence(meta: MetaEpisode, episode: int, end: int) -> TrainingSequence:
         loss_mask=[0] * context + [meta.loss_mask[position] for position in generated],
         episode_ids=[meta.episode_ids[position] for position in positions],
         logprobs=[0.0] * context + [meta.logprobs[position] for position in generated],
+        turn_ids=[-1] * context + turn_numbers(meta)[start:end],
     )

@@ -17,6 +17,8 @@ from mrsearch.config.study import Study
 
 OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
 """Keys of a method that change nothing while they are null."""
+TRAIN_OPTIONS = ("llds_coef", "turn_credit", "mask_abnormal_turns")
+"""Keys of a method's training that change nothing while they are empty."""
 MODEL_OPTIONS = ("tag_preference", "embedding_rows", "dtype")
 """Keys of a tiny model that change nothing while they are null."""
 TRAINING_DATA = ("train", "validation_share", "drop_overlap")
@@ -143,8 +145,9 @@ def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
     values = study.methods[method].model_dump(mode="json", exclude=without)
     if train := values.get("train"):
         del train["reward"]
-        if not train["llds_coef"]:
-            del train["llds_coef"]
+        for name in TRAIN_OPTIONS:
+            if not train[name]:
+                del train[name]
         if train["demonstrations"] == "scripted":
             del train["demonstrations"]
     return {key: value for key, value in values.items() if value is not None or key not in OPTIONS}

@@ -145,6 +145,18 @@ class PolicyTraining(Model):
         return self
 
 
+class TurnCredit(Model):
+    """What a turn gets beside the advantage of its episode."""
+
+    kind: Literal["igpo"] = "igpo"
+    """igpo: how much more probable the first golden answer became, standardised within the group and summed over the
+    episode's remaining turns but the last, whose reward is the episode's (arXiv 2510.14967)."""
+    weight: PositiveFloat = 1.0
+    """Weight beside the episode's advantage."""
+    gamma: float = Field(1.0, ge=0.0, le=1.0)
+    """Discount between turns."""
+
+
 class Train(Model):
     """What one trained method trains, and from where."""
 
@@ -164,13 +176,30 @@ class Train(Model):
     llds_coef: NonNegativeFloat = 0.0
     """Weight of LLDS: where an action's tokens lost likelihood in sum since they were sampled, a penalty on those that
     did (arXiv 2512.04220: 0.1)."""
+    turn_credit: TurnCredit | None = None
+    """Credit of single turns beside that of their episodes; null gives all turns of an episode the same."""
+    mask_abnormal_turns: bool = False
+    """Train nothing on what came before an invalid action or a repeated query in its episode, so that the fault alone
+    is blamed, nor on a meta-episode that the full context cut."""
     reward: Reward | None = None
     """What an episode is rewarded for; null takes `training.reward`, and anything else replaces the whole of it."""
 
+    @property
+    def by_turn(self) -> bool:
+        """Whether turns of one episode can have different advantages."""
+        return self.turn_credit is not None or self.mask_abnormal_turns
+
     @model_validator(mode="after")
     def _imitation_has_no_reward(self) -> Train:
-        if self.algorithm == "sft" and (self.reward is not None or self.llds_coef):
-            raise ValueError("algorithm sft imitates and rewards nothing: remove reward and llds_coef")
+        if self.algorithm == "sft" and (self.reward is not None or self.llds_coef or self.by_turn):
+            raise ValueError(
+                "algorithm sft imitates and rewards nothing: remove reward, llds_coef, turn_credit and "
+                "mask_abnormal_turns"
+            )
+        if self.algorithm == "ppo" and self.by_turn:
+            raise ValueError(
+                "algorithm ppo gives each token its own credit: remove turn_credit and mask_abnormal_turns"
+            )
         return self
 
     @model_validator(mode="after")

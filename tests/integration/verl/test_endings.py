@@ -23,7 +23,10 @@ def test_asked_to_stop_it_stops_after_the_step_and_goes_on_to_the_end_of_its_tok
     from mrsearch.training.verl.export import merged_state
 
     # A step has about 5,000 tokens here.
-    budget = {"training.steps": 50, "training.token_budget": 20_000}
+    reward = {"base": "f1", "terms": {"searches": -0.1, "no_answer": -0.5}}
+    turns = {"turn_credit": {"weight": 0.5}, "mask_abnormal_turns": True}
+    shaped = {"methods.mr_search.train": {"algorithm": "reinforce", "llds_coef": 0.1, "reward": reward, **turns}}
+    budget = {"training.steps": 50, "training.token_budget": 20_000, **shaped}
     training = Training({**changes, **budget}, shared, tmp_path / "out")
     process = training.start()
     training.wait_for(training.rows, process)
@@ -34,6 +37,12 @@ def test_asked_to_stop_it_stops_after_the_step_and_goes_on_to_the_end_of_its_tok
     ended = json.loads((run / "ended.json").read_text())
     assert ended == {"step": len(before), "reason": "stopped"}
     assert before[-1]["total_tokens"] < 20_000
+    for row in before:
+        terms = zip(row["reward_base"], row["reward_searches"], row["reward_no_answer"], strict=True)
+        assert row["reward"] == pytest.approx([base - 0.1 * count - 0.5 * none for base, count, none in terms])
+        assert all(score <= base for score, base in zip(row["score"], row["reward_base"], strict=True))
+        assert 0 <= row["displaced"] <= 1
+        assert row["information_gain"] != 0 and 0 <= row["masked_turns"] < 1
     assert not (training.out / "model").exists()
 
     terminated = training.start(log="terminated")

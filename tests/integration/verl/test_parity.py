@@ -6,12 +6,15 @@ import os
 import random
 import socket
 from functools import partial
+from typing import NamedTuple
 
 import pytest
 import torch
 from support.project import ROOT
 from support.trainings import training_run
 
+from mrsearch.agent.beliefs import GoldReply, information_gains
+from mrsearch.agent.records import ActionKind, MetaEpisode
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.rewards import episode_rewards
 from mrsearch.agent.spec import AgentSpec
@@ -21,14 +24,18 @@ from mrsearch.learning.losses import token_weights
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.retrieval.service.client import HttpEngine
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
+from mrsearch.training.rl.turns import advantages_of_turns, member_turns
 from mrsearch.training.rl.updates import policy_loss
 from mrsearch.training.sequences import pad, score_tokens
+from mrsearch.training.turns import MemberTurns
 from mrsearch.training.verl.rl import advantage, recipe
 from mrsearch.training.verl.rl.agent_loop import outputs
-from mrsearch.training.verl.rl.batches import read_row
+from mrsearch.training.verl.rl.batches import FetchedBatch, read_row
+from mrsearch.training.verl.rl.beliefs import ask, probes_of
 from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.rows import FACTS
 
+METHODS = ["mr_search", "short", "shaped", "credited"]
 OPTIONS = {
     "token mean": {"loss_aggregation": "token_mean"},
     "meta-episode mean": {"loss_aggregation": "meta_episode_mean"},
@@ -40,19 +47,31 @@ OPTIONS = {
     "entropy bonus": {"loss_aggregation": "token_mean", "entropy_coeff": 0.2},
     "KL in the loss": {"loss_aggregation": "token_mean", "kl_coef": 0.5},
 }
-METHODS = ["mr_search", "short", "shaped"]
+CASES = [
+    *((method, name) for method in METHODS[:2] for name in OPTIONS),
+    *((method, name) for method in METHODS[2:] for name in ("token mean", "meta-episode mean", "sequence ratio")),
+]
+"""Rewards and credit reach the loss through advantages alone, and LLDS stands beside whatever is clipped."""
+
+
+class Recording(NamedTuple):
+    method: str
+    metas: list[MetaEpisode]
+    members: list[MemberTurns]
+    renderer: Renderer
 
 
 @pytest.fixture(scope="module")
 def study(overrides):
-
     short = {"episodes": 3, "context": "previous", "train": {"algorithm": "mr_search"}}
     terms = {"searches": -0.05, "invalid_actions": -0.1, "repeated_answers": -0.2, "improvement": 0.5}
     reward = {"base": "f1", "terms": terms, "last_episode": 0.5, "last_episode_repetition": 0.1}
-    shaped = {"episodes": 3, "train": {"algorithm": "mr_search", "reward": reward}}
-    return load_study(
-        Run(study="demo", overrides={**overrides, "methods.short": short, "methods.shaped": shaped}), ROOT
-    )
+    credit = {"turn_credit": {"weight": 0.5, "gamma": 0.9}}
+    shaped = {"episodes": 3, "train": {"algorithm": "reinforce", "reward": reward, "llds_coef": 0.5, **credit}}
+    train = {"algorithm": "mr_search", "mask_abnormal_turns": True, **credit}
+    credited = {"episodes": 3, "context": "previous", "train": train}
+    methods = {"methods.short": short, "methods.shaped": shaped, "methods.credited": credited}
+    return load_study(Run(study="demo", overrides={**overrides, **methods}), ROOT)
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -69,6 +88,8 @@ def recorded(request, study, shared, retriever):
     metas = roll_out(questions, policy, engine, spec, renderer, study.training, seed=0, step=0)
     rng = random.Random(7)
     for meta in metas:
+        for turn in (turn for episode in meta.episodes for turn in episode.turns):
+            turn.action, turn.content = rng.choice([(ActionKind.search, "a"), (ActionKind.invalid, "")])
         for episode in meta.episodes:
             episode.answer = rng.choice([None, "wrong", meta.question.golden_answers[0]])
         # A policy that has moved since: the ratio is not 1, and some of it is clipped.
@@ -76,7 +97,8 @@ def recorded(request, study, shared, retriever):
             value + rng.gauss(0, 0.2) * mask for value, mask in zip(meta.logprobs, meta.loss_mask, strict=True)
         ]
     engine.close()
-    return method, metas
+    members = member_turns(metas, policy.model, renderer, study.methods[method].train, study.training)
+    return Recording(method, metas, members, renderer)
 
 
 @pytest.fixture(scope="module")
@@ -112,33 +134,43 @@ def engine(study, shared):
         os.environ.pop(name, None)  # other tests' processes are no ranks
 
 
-def local_rows(study, method, metas):
+def local_rows(study, recorded):
+    method, metas, members, _ = recorded
     train = study.methods[method].train
     reward = study.reward_of(method)
     values = [episode_rewards(meta, reward, study.protocol).values for meta in metas]
     rewards, exists = reward_tensors(values, study.training.group_size, 3)
     assert (rewards.unique().numel() == 2) == reward.plain
-    gains = advantages(train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask)
-    return training_rows(metas, gains, study.protocol)
+    values = advantages(train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask)
+    turns = advantages_of_turns(members, values, train) if train.by_turn else None
+    return training_rows(metas, values, study.protocol, turns)
 
 
-def verl_rows(study, method, metas):
+def verl_rows(study, recorded):
     """What the agent loop makes of the meta-episodes, under the keys of verl's queue."""
     made = []
-    for number, meta in enumerate(metas):
+    for number, meta in enumerate(recorded.metas):
         question, member = divmod(number, study.training.group_size)
-        for index, row in enumerate(outputs(meta, study, method, {})):
+        gold = GoldReply.of(meta, recorded.renderer)
+        for index, row in enumerate(outputs(meta, study, recorded.method, {}, gold=gold)):
             made.append((f"q{question}_{member}_{index}", row))
     rows = [read_row(key, output.extra_fields[FACTS], False) for key, output in made]
     masks = pad([output.response_mask for _, output in made], torch.long)
     return [output for _, output in made], rows, masks
 
 
+def verl_advantages(study, recorded, rows, masks):
+    """With the local trainer's information gains: turns are compared within groups, where differences of rounding may
+    become large."""
+    train, size = study.methods[recorded.method].train, study.training.group_size
+    gains = {(f"q{m // size}", f"{m % size:06d}"): member.gains for m, member in enumerate(recorded.members)}
+    return advantage.token_advantages(rows, masks, train.algorithm, 3, train.gamma, None, train, gains)
+
+
 def test_advantages_are_equal(study, recorded):
-    method, metas = recorded
-    local = local_rows(study, method, metas)
-    made, rows, masks = verl_rows(study, method, metas)
-    values = advantage.token_advantages(rows, masks, "mr_search", 3)
+    local = local_rows(study, recorded)
+    made, rows, masks = verl_rows(study, recorded)
+    values = verl_advantages(study, recorded, rows, masks)
     assert len(local) == len(made)
     assert values.abs().sum() > 0
     for one, output, row in zip(local, made, values, strict=True):
@@ -148,15 +180,60 @@ def test_advantages_are_equal(study, recorded):
         assert one.logprobs == [0.0] * len(output.prompt_ids) + output.response_logprobs
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+def test_turns_of_an_episode_differ_where_they_are_credited_alone(study, recorded):
+    _, rows, masks = verl_rows(study, recorded)
+    values = verl_advantages(study, recorded, rows, masks)
+    differing = 0
+    for row, value, mask in zip(rows, values, masks, strict=True):
+        for _, first, end in row.spans:
+            differing += value[first:end][mask[first:end].bool()].unique().numel() > 1
+    assert (differing > 0) == study.methods[recorded.method].train.by_turn
+
+
+class Workers:
+    """The actor's engine as verl's worker group is called."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def compute_log_prob(self, data):
+        from verl.utils import tensordict_utils as tu
+
+        tu.assign_non_tensor(data, use_dynamic_bsz=False, use_remove_padding=False, micro_batch_size_per_gpu=1)
+        with self.engine.eval_mode():
+            return self.engine.infer_batch(data, loss_function=None)["model_output"]
+
+
+def test_verl_believes_what_the_local_trainer_believes(study, recorded, engine):
+    if study.methods[recorded.method].train.turn_credit is None:
+        assert not any(member.gains for member in recorded.members)
+        return
+    made, rows, masks = verl_rows(study, recorded)
+    facts = [output.extra_fields[FACTS] for output in made]
+    fetched = FetchedBatch(rows, facts, [""] * len(rows), masks, masks)
+    probes = probes_of(fetched, [row.prompt_ids for row in made], [row.response_ids for row in made])
+    beliefs = ask(Workers(engine), probes, 1.0, 7)
+    size = study.training.group_size
+    found = 0
+    for m, member in enumerate(recorded.members):
+        values = beliefs[f"q{m // size}", f"{m % size:06d}"]
+        assert min(values.values()) > 0 and max(values.values()) < 1
+        theirs = information_gains(values, list(member.episodes))
+        assert [gain is None for gain in theirs] == [gain is None for gain in member.gains]
+        ours = [gain for gain in member.gains if gain is not None]
+        assert [gain for gain in theirs if gain is not None] == pytest.approx(ours, abs=1e-6)
+        found += len(ours)
+    assert found > 0
+
+
+@pytest.mark.parametrize(("recorded", "name"), CASES, indirect=["recorded"])
 def test_gradients_are_equal(study, recorded, engine, shared, name, record_property):
-    method, metas = recorded
     training = study.training.model_copy(update=OPTIONS[name])
-    rows = local_rows(study, method, metas)
+    rows = local_rows(study, recorded)
     anchors = anchor_logprobs(shared, rows)
-    ours = local_gradient(shared, rows, training)
+    ours = local_gradient(shared, rows, training, study.methods[recorded.method].train.llds_coef)
     changed = study.model_copy(update={"training": training})
-    theirs = verl_gradient(changed, method, metas, engine, anchors, shared)
+    theirs = verl_gradient(changed, recorded, engine, anchors, shared)
     assert_equal(ours, theirs, record_property)
 
 
@@ -170,14 +247,14 @@ def assert_equal(ours, theirs, record_property):
 
 
 @pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("recorded", METHODS[:2], indirect=True)
 def test_truncated_importance_weights_scale_each_token(study, recorded, engine, shared, level, record_property):
     """The server sampled by other probabilities than the model before the step has: by hand, token after token."""
-    method, metas = recorded
     own = study.training.verl.model_copy(update={"rollout_is": level, "rollout_is_threshold": 1.1})
     training = study.training.model_copy(update={"verl": own, "loss_aggregation": "token_mean"})
     changed = study.model_copy(update={"training": training})
     rng = random.Random(11)
-    local, sampled, touched = local_rows(study, method, metas), [], set()
+    local, sampled, touched = local_rows(study, recorded), [], set()
     for number, row in enumerate(local):
         server = [old - rng.gauss(0, 0.1) * mask for old, mask in zip(row.logprobs, row.loss_mask, strict=True)]
         ratios = [math.exp(old - value) for old, value in zip(row.logprobs, server, strict=True)]
@@ -189,7 +266,7 @@ def test_truncated_importance_weights_scale_each_token(study, recorded, engine, 
         local[number] = dataclasses.replace(row, advantages=advantages)
     assert touched == {True, False}
     ours = local_gradient(shared, local, training)
-    theirs = verl_gradient(changed, method, metas, engine, sampled, shared)
+    theirs = verl_gradient(changed, recorded, engine, sampled, shared)
     assert_equal(ours, theirs, record_property)
 
 
@@ -223,7 +300,7 @@ def anchor(shared):
     return model
 
 
-def local_gradient(shared, rows, training):
+def local_gradient(shared, rows, training, llds_coef=0.0):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(shared / "base", dtype=torch.float32)
@@ -231,23 +308,25 @@ def local_gradient(shared, rows, training):
     mask = pad([row.loss_mask for row in rows], torch.bool)
     weights = token_weights(mask, members, training.loss_aggregation, training.loss_scale_factor)
     weights = [weights[number, : len(row.token_ids)] for number, row in enumerate(rows)]
-    loss, sums = policy_loss(model, rows, weights, training, anchor(shared) if training.kl_coef else None)
+    reference = anchor(shared) if training.kl_coef else None
+    loss, sums = policy_loss(model, rows, weights, training, reference, llds_coef)
     assert 0 < sums["clipped"] < sums["trained"]
+    assert (0 < sums["displaced"] < sums["trained"]) == (llds_coef > 0)
     loss.backward()
     return {name: value.grad for name, value in model.named_parameters()}
 
 
+@pytest.mark.parametrize("recorded", METHODS[:3], indirect=True)
 def test_packing_by_tokens_gives_the_gradient_of_single_rows(study, recorded, engine, shared, record_property):
-    method, metas = recorded
-    rows = local_rows(study, method, metas)
+    rows = local_rows(study, recorded)
     longest = max(len(row.token_ids) for row in rows)
-    ours = local_gradient(shared, rows, study.training)
+    ours = local_gradient(shared, rows, study.training, study.methods[recorded.method].train.llds_coef)
     anchors = [[0.0] * len(row.token_ids) for row in rows]
-    theirs = verl_gradient(study, method, metas, engine, anchors, shared, packed_tokens=2 * longest)
+    theirs = verl_gradient(study, recorded, engine, anchors, shared, packed_tokens=2 * longest)
     assert_equal(ours, theirs, record_property)
 
 
-def verl_gradient(study, method, metas, engine, logprobs, shared, packed_tokens=None):
+def verl_gradient(study, recorded, engine, logprobs, shared, packed_tokens=None):
     """The gradient of verl's actor under the recipe of the study; `logprobs` are those of the reference or, where
     weights correct for the server, of the server."""
     from tensordict import TensorDict
@@ -255,12 +334,14 @@ def verl_gradient(study, method, metas, engine, logprobs, shared, packed_tokens=
     from verl.utils.config import omega_conf_to_dataclass
     from verl.workers.utils.losses import ppo_loss
 
-    whole_config = recipe.compose(recipe.settings(training_run(study, "tiny", "mr_search", 0, shared, shared)))
+    per_episode = study.methods[recorded.method].context == "previous"
+    # The recipe refuses terms that weigh rows alike where there are several.
+    named = "mr_search" if per_episode else recorded.method
+    whole_config = recipe.compose(recipe.settings(training_run(study, "tiny", named, 0, shared, shared)))
     config = omega_conf_to_dataclass(whole_config.actor_rollout_ref.actor)
     training = study.training
-    made, rows, masks = verl_rows(study, method, metas)
-    per_episode = study.methods[method].context == "previous"
-    values = advantage.token_advantages(rows, masks, "mr_search", 3)
+    made, rows, masks = verl_rows(study, recorded)
+    values = verl_advantages(study, recorded, rows, masks)
     values = values * advantage.row_scale(rows, 3, per_episode, training.loss_aggregation)[:, None]
     others = [row[len(output.prompt_ids) :] for row, output in zip(logprobs, made, strict=True)]
 
@@ -296,7 +377,7 @@ def verl_gradient(study, method, metas, engine, logprobs, shared, packed_tokens=
             [row[:length].tolist() for row, length in zip(weights, lengths, strict=True)], torch.float32
         )
     # A mini-batch of verl has as many rows as meta-episodes are expected, times their rows; some may not exist.
-    size = len(metas) * (3 if per_episode else 1)
+    size = len(recorded.metas) * (3 if per_episode else 1)
     tu.assign_non_tensor(data, temperature=1.0, global_batch_size=size, micro_batch_size_per_gpu=1)
     tu.assign_non_tensor(
         data, use_dynamic_bsz=False, use_remove_padding=False, calculate_entropy=config.entropy_coeff > 0

@@ -78,17 +78,21 @@ def reward_tensors(rewards: Sequence[Sequence[float]], group_size: int, episodes
     return rewards_MN.view(shape), exists_MN.view(shape)
 
 
-def training_rows(metas: Sequence[MetaEpisode], advantages_QGN: Tensor, protocol: Protocol) -> list[TrainedSequence]:
-    """Every training sequence with the advantage of its episode on each token that the policy generated."""
+def training_rows(
+    metas: Sequence[MetaEpisode], advantages_QGN: Tensor, protocol: Protocol, turns: Sequence[Tensor] | None = None
+) -> list[TrainedSequence]:
+    """Every training sequence with the advantage of its episode on each token that the policy generated.
+
+    turns: for every meta-episode the advantage of each of its turns, which stands in the place of the episode's.
+    """
     advantages_MN = advantages_QGN.flatten(0, 1)
     rows = []
     for m, meta in enumerate(metas):
         for sequence in training_sequences(meta, protocol):
             if not any(sequence.loss_mask):
                 continue
-            values = [*advantages_MN[m].tolist(), 0.0]
-            per_token = [
-                values[episode] * mask for episode, mask in zip(sequence.episode_ids, sequence.loss_mask, strict=True)
-            ]
+            values = [*(advantages_MN[m] if turns is None else turns[m]).tolist(), 0.0]
+            owners = sequence.episode_ids if turns is None else sequence.turn_ids
+            per_token = [values[owner] * mask for owner, mask in zip(owners, sequence.loss_mask, strict=True)]
             rows.append(TrainedSequence(sequence.token_ids, sequence.loss_mask, sequence.logprobs, per_token, m))
     return rows

@@ -26,10 +26,12 @@ from mrsearch.training import checkpoints, groups
 from mrsearch.training.export import export_model
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
+from mrsearch.training.rl.turns import advantages_of_turns, member_turns
 from mrsearch.training.rl.updates import update
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.save_clock import SaveClock
 from mrsearch.training.summary import step_summary, term_means
+from mrsearch.training.turns import turn_summary
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,11 @@ class LocalTrainer:
         advantages_QGN = advantages(
             train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask
         )
-        rows = training_rows(metas, advantages_QGN, self.run.study.protocol)
+        members, turns = [], None
+        if train.by_turn:
+            members = member_turns(metas, policy.model, renderer, train, config)
+            turns = advantages_of_turns(members, advantages_QGN, train)
+        rows = training_rows(metas, advantages_QGN, self.run.study.protocol, turns)
         if groups.is_kept(step):
             groups.keep(self.run.folder, step, metas, rewards, exists, advantages_QGN)
         llds_coef = train.llds_coef
@@ -116,7 +122,8 @@ class LocalTrainer:
             self.show(step, metas)
         before, self._retries = self._retries, search_retries(self.engine)
         summary = step_summary(counts, rewards, exists, search_retries=self._retries - before)
-        return {**summary, **term_means([reward.terms for reward in rewarded], spec.episodes, len(counts)), **updated}
+        summary |= term_means([reward.terms for reward in rewarded], spec.episodes, len(counts))
+        return {**summary, **turn_summary(members, train), **updated}
 
     def count(self, step: int, metas: Sequence[MetaEpisode]) -> list[MetaEpisodeCounts]:
         """The counts of a step's meta-episodes, added to the tally; ValueError once too many searches failed."""

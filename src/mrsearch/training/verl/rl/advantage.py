@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mrsearch.config.training import Train
 from mrsearch.learning.advantages import ESTIMATORS, advantages
 from mrsearch.learning.losses import Aggregation
+from mrsearch.training.turns import MemberTurns, group_turn_advantages
 
 PREFIX = "mrsearch_"
 """verl has estimators of the same names; ours carry this prefix in its registry."""
@@ -29,6 +31,9 @@ class BatchRow:
     weight: float = 1.0
     padding: bool = False
     """A row that verl added to fill the batch: no member of anything."""
+    turns: Sequence[Sequence[int]] = ()
+    turn_episodes: Sequence[int] = ()
+    unmasked: Sequence[int] = ()
 
 
 def group_tensors(
@@ -63,21 +68,61 @@ def token_advantages(
     episodes: int,
     gamma: float = 1.0,
     episode_mask: Sequence[int] | None = None,
+    train: Train | None = None,
+    gains: Mapping[tuple[str, str], Sequence[float | None]] | None = None,
 ) -> Tensor:
-    """Advantages [B, T]: that of its episode on every trained token, 0 elsewhere and on padding rows."""
+    """Advantages [B, T]: that of its episode on every trained token, 0 elsewhere and on padding rows.
+
+    train: where given, and where its turns can differ, each token has the advantage of its turn. gains: information
+    gains of the turns of each (group, member), where they are credited.
+    """
     assert len(rows) == len(response_mask_BT), f"{len(rows)} rows for {len(response_mask_BT)} masks"
     out_BT = torch.zeros(response_mask_BT.shape)
     rewards_QGN, exists_QGN, positions = group_tensors(rows, episodes)
     if not positions:
         return out_BT
     values_QGN = advantages(algorithm, rewards_QGN, exists_QGN, gamma=gamma, episode_mask=episode_mask)
+    turns = _turn_values(rows, values_QGN, positions, train, gains or {}) if train and train.by_turn else None
     for b, row in enumerate(rows):
         if row.padding:
             continue
-        values_N = values_QGN[positions[row.group, row.member]]
-        for episode, first, end in row.spans:
-            out_BT[b, first:end] = values_N[episode]
+        name = row.group, row.member
+        values = values_QGN[positions[name]] if turns is None else turns[name]
+        for owner, first, end in row.spans if turns is None else row.turns:
+            out_BT[b, first:end] = values[owner]
     return out_BT * response_mask_BT
+
+
+def members_of(
+    rows: Sequence[BatchRow], gains: Mapping[tuple[str, str], Sequence[float | None]]
+) -> dict[tuple[str, str], MemberTurns]:
+    """The turns of each (group, member), padding left out."""
+    return {
+        (row.group, row.member): MemberTurns(row.turn_episodes, row.unmasked, gains.get((row.group, row.member), ()))
+        for row in rows
+        if not row.padding
+    }
+
+
+def _turn_values(
+    rows: Sequence[BatchRow],
+    values_QGN: Tensor,
+    positions: Mapping[tuple[str, str], tuple[int, int]],
+    train: Train,
+    gains: Mapping[tuple[str, str], Sequence[float | None]],
+) -> dict[tuple[str, str], Tensor]:
+    """The advantage of each turn of each (group, member)."""
+    members = members_of(rows, gains)
+    groups: dict[int, dict[int, tuple[str, str]]] = {}
+    for name, (q, g) in positions.items():
+        groups.setdefault(q, {})[g] = name
+    values = {}
+    for q, names in groups.items():
+        ordered = [names[g] for g in sorted(names)]
+        present = [members[name] for name in ordered]
+        turns = group_turn_advantages(present, values_QGN[q, : len(ordered)], train)
+        values.update(zip(ordered, turns, strict=True))
+    return values
 
 
 def register() -> None:
@@ -101,6 +146,8 @@ def _estimator(name: str) -> Any:
         rows: Sequence[BatchRow] | None = None,
         episodes: int = 1,
         episode_mask: Sequence[int] | None = None,
+        train: Train | None = None,
+        gains: Mapping[tuple[str, str], Sequence[float | None]] | None = None,
         **_: Any,
     ) -> tuple[Tensor, Tensor]:
         if rows is None:
@@ -108,7 +155,9 @@ def _estimator(name: str) -> Any:
                 f"algorithm.adv_estimator {PREFIX + name} needs each episode's reward: set trainer.v1.trainer_mode to "
                 "mr_search"
             )
-        values_BT = token_advantages(rows, response_mask, name, episodes, float(config.gamma), episode_mask)
+        values_BT = token_advantages(
+            rows, response_mask, name, episodes, float(config.gamma), episode_mask, train, gains
+        )
         return values_BT, values_BT.clone()
 
     return estimate

@@ -9,6 +9,7 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 from mrsearch.agent.agent import Agent, Request
+from mrsearch.agent.beliefs import GoldReply
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.record_lines import to_line
 from mrsearch.agent.records import MetaEpisode, Question
@@ -94,7 +95,9 @@ class MetaEpisodeLoop(AgentLoopBase):
                 f"training.verl.max_prompt_tokens ({longest}): raise it"
             )
         retries = self.shared.new_retries()
-        rows = outputs(meta, study, self.shared.run.method, policy.versions, retries)
+        credited = self.shared.run.settings.turn_credit is not None
+        gold = GoldReply.of(meta, renderer) if credited else None
+        rows = outputs(meta, study, self.shared.run.method, policy.versions, retries, gold)
         # verl counts steps from 1. Validation is greedy, training never is.
         questions, step = study.training.train_batch_size, row["global_steps"] - 1
         if request.temperature > 0 and not rows:
@@ -105,7 +108,12 @@ class MetaEpisodeLoop(AgentLoopBase):
 
 
 def outputs(
-    meta: MetaEpisode, study: Study, method: str, versions: dict[str, Any], retries: int = 0
+    meta: MetaEpisode,
+    study: Study,
+    method: str,
+    versions: dict[str, Any],
+    retries: int = 0,
+    gold: GoldReply | None = None,
 ) -> list[AgentLoopOutput]:
     """A meta-episode's rows as verl takes them; the reward of each is that of the last episode. Validation looks at
     scores alone."""
@@ -126,5 +134,5 @@ def outputs(
             metrics=AgentLoopMetrics(),
             extra_fields={**versions, FACTS: row.facts, RECORD: "", "reward_extra_info": dict(validation)},
         )
-        for row in loop_rows(meta, study.protocol, rewarded, retries)
+        for row in loop_rows(meta, study.protocol, rewarded, retries, gold)
     ]

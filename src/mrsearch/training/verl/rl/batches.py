@@ -62,7 +62,17 @@ def fetch(batch: Any) -> FetchedBatch:
 def read_row(key: str, facts: dict[str, Any], padding: bool) -> BatchRow:
     """The row that a key `<question's uid>_<session>_<index>` of the queue names."""
     group, session, _ = key.rsplit("_", 2)
-    return BatchRow(group, f"{int(session):06d}", facts["rewards"], facts["spans"], facts["weight"], padding)
+    return BatchRow(
+        group=group,
+        member=f"{int(session):06d}",
+        rewards=facts["rewards"],
+        spans=facts["spans"],
+        weight=facts["weight"],
+        padding=padding,
+        turns=facts["turns"],
+        turn_episodes=facts["turn_episodes"],
+        unmasked=facts["unmasked"],
+    )
 
 
 def sessions(keys: list[str], tags: list[dict[str, Any]]) -> set[str]:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from mrsearch.agent.beliefs import GoldReply
 from mrsearch.agent.meta_episode import training_sequences
 from mrsearch.agent.records import MetaEpisode
 from mrsearch.agent.rewards import EpisodeRewards
 from mrsearch.agent.tally import MetaEpisodeCounts
+from mrsearch.agent.turns import kept_turns, turn_episodes
 
 if TYPE_CHECKING:
     from mrsearch.config.protocol import Protocol
@@ -34,6 +36,14 @@ class Facts:
     """Share of the meta-episode's trained tokens that this row trains; the rows of one sum to 1."""
     counts: MetaEpisodeCounts
     """Of the whole meta-episode."""
+    turns: list[list[int]]
+    """[turn, first, end) of the response tokens of each turn that this row trains, in order."""
+    turn_episodes: list[int]
+    """Episode of each turn of the whole meta-episode."""
+    unmasked: list[int]
+    """Whether each is trained on when abnormal turns are masked."""
+    gold: dict[str, Any] | None = None
+    """The `GoldReply` by whose probability turns are credited."""
     search_retries: int = 0
     """Tries again of the process's retriever client since the meta-episode before this one ended."""
 
@@ -52,7 +62,11 @@ class LoopRow:
 
 
 def loop_rows(
-    meta: MetaEpisode, protocol: Protocol, rewarded: EpisodeRewards, search_retries: int = 0
+    meta: MetaEpisode,
+    protocol: Protocol,
+    rewarded: EpisodeRewards,
+    search_retries: int = 0,
+    gold: GoldReply | None = None,
 ) -> list[LoopRow]:
     """The rows of a meta-episode: one for context `full`, one per episode for `previous`; none where nothing was
     generated."""
@@ -68,6 +82,10 @@ def loop_rows(
             spans=spans(sequence.episode_ids[start:]),
             weight=sum(sequence.loss_mask) / total,
             counts=counts,
+            turns=[run for run in spans(sequence.turn_ids[start:]) if run[0] >= 0],
+            turn_episodes=turn_episodes(meta),
+            unmasked=kept_turns(meta),
+            gold=asdict(gold) if gold else None,
             search_retries=search_retries,
         )
         rows.append(

@@ -26,9 +26,11 @@ from mrsearch.training.samples import COLUMNS, sample_rows
 from mrsearch.training.save_clock import SaveClock
 from mrsearch.training.start_up import FIRST_STEP, StartUp
 from mrsearch.training.summary import step_summary, term_means
+from mrsearch.training.turns import turn_summary
 from mrsearch.training.verl.rl import advantage, probe
 from mrsearch.training.verl.rl.advantage import group_tensors
 from mrsearch.training.verl.rl.batches import FetchedBatch, fetch, sessions
+from mrsearch.training.verl.rl.beliefs import batch_gains
 from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.groups import keep_groups
 from mrsearch.training.verl.rl.health import Monitor
@@ -177,6 +179,7 @@ class EpisodeTrainer(PPOTrainerSync):
         if self.settings.algorithm == "ppo":
             self._put_episode_rewards(batch, fetched)
             return super()._compute_advantage(batch, metrics)
+        gains = self._gains(batch, fetched)
         estimate = get_adv_estimator_fn(self.config.algorithm.adv_estimator)
         values_BT, returns_BT = estimate(
             token_level_rewards=None,
@@ -185,6 +188,8 @@ class EpisodeTrainer(PPOTrainerSync):
             rows=fetched.rows,
             episodes=self.settings.episodes,
             episode_mask=self.settings.episode_mask,
+            train=self.run.settings,
+            gains=gains,
         )
         episodes, per_episode = self.settings.episodes, self.settings.row_per_episode
         scale_B = advantage.row_scale(fetched.rows, episodes, per_episode, self.training.loss_aggregation)
@@ -201,6 +206,15 @@ class EpisodeTrainer(PPOTrainerSync):
         weights_BT, measured = rollout_weights(data.to_padded_tensor(), self.config.algorithm.rollout_correction)
         metrics |= measured
         return weights_BT
+
+    def _gains(self, batch: Any, fetched: FetchedBatch) -> dict[tuple[str, str], list[float | None]]:
+        """Information gains of turns, where those are credited; the log tells of turns that can differ."""
+        train, gains = self.run.settings, {}
+        if train.turn_credit is not None:
+            gains = batch_gains(self.actor_rollout_wg, batch, fetched, self.config)
+        if train.by_turn:
+            self._row |= turn_summary(list(advantage.members_of(fetched.rows, gains).values()), train)
+        return gains
 
     def _put_episode_rewards(self, batch: Any, fetched: FetchedBatch) -> None:
         """For the critic: each episode's reward on its last trained token instead of the last one's at the very end."""
