@@ -116,7 +116,7 @@ def _turn_values(
     groups: dict[int, dict[int, tuple[str, str]]] = {}
     for name, (q, g) in positions.items():
         groups.setdefault(q, {})[g] = name
-    values = {}
+    values: dict[tuple[str, str], Tensor] = {}
     for q, names in groups.items():
         ordered = [names[g] for g in sorted(names)]
         present = [members[name] for name in ordered]
