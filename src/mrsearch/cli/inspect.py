@@ -12,7 +12,7 @@ from mrsearch.cli import options
 
 def inspect(
     record_file: Annotated[
-        Path, typer.Argument(help="A file of records: BENCHMARK.DECODING.jsonl.gz or groups.jsonl.gz.")
+        Path, typer.Argument(help="A file of records: BENCHMARK.DECODING.jsonl.zst or groups.jsonl.zst.")
     ],
     question_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the question.")],
     whole_passages: options.WholePassages = False,
