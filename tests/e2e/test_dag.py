@@ -66,6 +66,11 @@ def test_the_scaling_studys_dag_trains_its_policies_once(dry_run: Run) -> None:
     assert planned["train"] < planned["evaluate"]
 
 
+def test_the_sweeps_dag_trains_every_point_and_one_warm_start_a_seed(dry_run: Run) -> None:
+    planned = jobs(dry_run("study=docs/guides/sweep.yaml"))
+    assert (planned["train"], planned["evaluate"]) == (2 * (1 + 6), 2 * (1 + 6))
+
+
 def test_the_dag_is_written_as_a_graph(root: Path, tmp_path: Path) -> None:
     config = ["study=demo", f"paths={{results: {tmp_path}/results, resources: {tmp_path}/resources}}"]
     command = [BIN / "snakemake", "--dag", "--config", *config]

@@ -76,4 +76,5 @@ def test_the_figure_draws_every_run(metrics: Metrics, tmp_path: Path) -> None:
     assert {path.suffix for path in tmp_path.iterdir()} == {f".{kind}" for kind in contents.FIGURE_KINDS}
     with (tmp_path / "sweep.csv").open(newline="") as file:
         drawn = list(csv.DictReader(file))
+    assert {row["value"] for row in drawn if row["key"] == "group_size"} == {"3", "5"}
     assert [sum(row["key"] == key for row in drawn) for key in ("learning_rate", "group_size")] == [12, 12]

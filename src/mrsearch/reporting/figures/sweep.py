@@ -22,7 +22,9 @@ def sweep_by_value(metrics: Metrics, out: Path) -> None:
     drawn = []
     for model, sweep in rows:
         for key, value, scores in by_value(points(metrics, model, decoding, sweep)):
-            drawn += [{"model": model, "sweep": sweep, "key": key, "value": value, "em": 100 * em} for em in scores]
+            drawn += [
+                {"model": model, "sweep": sweep, "key": key, "value": str(value), "em": 100 * em} for em in scores
+            ]
     data = pd.DataFrame(drawn)
     columns = max(data[(data.model == model) & (data.sweep == sweep)].key.nunique() for model, sweep in rows)
     size = (max(style.COLUMN, 1.7 * columns), 0.35 + 1.7 * len(rows))
@@ -39,7 +41,7 @@ def sweep_by_value(metrics: Metrics, out: Path) -> None:
                 spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
                 axes.plot([position] * len(scores), scores, "o", color=style.COLORS[4], markerfacecolor="white")
                 axes.errorbar([position + 0.15], [statistics.fmean(scores)], [spread], fmt="s", color=style.COLORS[0])
-            axes.set_xticks(range(len(values)), [str(value) for value in values])
+            axes.set_xticks(range(len(values)), values)
             axes.set_xlim(-0.5, len(values) - 0.5)
             axes.set_xlabel(key)
         for axes in axes_of_row[len(keys) :]:
