@@ -36,9 +36,9 @@ ROOMS_WITH_GPUS = [*ROOMS_OF_A_TRAINING, "data", "evaluation", "retrieval"]
 
 
 def imported(rooms: list[str]) -> set[str]:
-    """Distributions that the files of these rooms import, at their top or inside functions."""
+    """Distributions that the files of these rooms, and those outside of rooms, import at their top or in functions."""
     top = set()
-    files = {path for room in rooms for path in (SOURCE / room).rglob("*.py")}
+    files = {*SOURCE.glob("*.py"), *(path for room in rooms for path in (SOURCE / room).rglob("*.py"))}
     for path in files if rooms == [""] else files - {DRIVER}:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):

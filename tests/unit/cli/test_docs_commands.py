@@ -40,6 +40,7 @@ def shown(page: Path) -> Iterator[str]:
 RUN_BY = {
     "mrsearch ask": ("integration/test_ask.py", '"ask", "demo", "mr_search"'),
     "mrsearch inspect": ("unit/interactive/test_terminal.py", '"inspect", str(path)'),
+    "mrsearch records convert": ("unit/evaluation/test_conversion.py", '"records", "convert"'),
     "mrsearch rehearse": ("integration/test_rehearsal.py", '"rehearse"'),
     "mrsearch plan": ("unit/planning/test_plan.py", '"plan", "paper"'),
     "make config": ("unit/config/test_generate.py", "def test_"),
