@@ -16,6 +16,7 @@ class EventLoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._task: asyncio.Task[Any] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="mrsearch-event-loop", daemon=True)
         self._thread.start()
 
@@ -23,11 +24,11 @@ class EventLoopThread:
         """Its result or exception. Whatever interrupts the waiting cancels the coroutine and waits for its end."""
         future: Future[T] | None = None
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = asyncio.run_coroutine_threadsafe(self._tracked(coroutine), self._loop)
             return future.result()
         except BaseException:
             if future is None or not future.done():
-                asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result()
+                asyncio.run_coroutine_threadsafe(self._end_task(), self._loop).result()
             raise
 
     def close(self) -> None:
@@ -42,10 +43,12 @@ class EventLoopThread:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def _tracked(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self._task = asyncio.current_task()
+        return await coroutine
 
-async def _end_others() -> None:
-    """Cancel every other task and return once all have ended."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async def _end_task(self) -> None:
+        """Cancel the coroutine, and no task that serves others, and return once it has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
