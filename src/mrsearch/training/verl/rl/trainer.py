@@ -231,8 +231,8 @@ class EpisodeTrainer(PPOTrainerSync):
         counts = [*fetched.counts(), *counts]
         retries += fetched.search_retries()
         self._row = step_summary(counts, rewards_QGN, exists_QGN, self._missing, retries)
-        tokens_B = fetched.response_mask_BT.sum(-1)
-        self._entropy_scale = (self.training.loss_scale_factor or 1) / max(1.0, float(tokens_B[tokens_B > 0].mean()))
+        lengths_B = fetched.response_mask_BT.sum(-1).float()
+        self._entropy_scale = (self.training.loss_scale_factor or 1) / max(1.0, float(lengths_B[lengths_B > 0].mean()))
         self._row |= term_means(fetched.terms(), self.settings.episodes, len(counts))
         for count in counts:
             self.tally.add(count)
