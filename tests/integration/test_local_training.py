@@ -139,7 +139,7 @@ def test_terms_of_a_reward_are_trained_on_and_logged_apart(shared, tmp_path):
         ]
         assert row["reward"] == pytest.approx(expected, abs=1e-6)
         assert sum(row["reward_searches"]) == pytest.approx(row["searches"])
-    record = next(read_records(tmp_path / "groups.jsonl.gz"))
+    record = next(read_records(tmp_path / "groups.jsonl.zst"))
     assert min(map(min, record.tags["rewards"])) < 0
 
 
