@@ -16,7 +16,6 @@ from mrsearch.config import Study
 from mrsearch.files import atomic_file, read_json, write_text
 from mrsearch.policy.tokenizer import require_no_code
 from mrsearch.seal import damage
-from mrsearch.training import groups
 from mrsearch.training.ending import told_of_its_end
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.start_up import StartUp
@@ -50,6 +49,7 @@ def train_with_verl(run: TrainingRun) -> bool:
         return False
     if not _finished(files):
         raise Stopped
+    from mrsearch.training import groups
     from mrsearch.training.verl.export import export_checkpoint
 
     checkpoint = files.checkpoint(files.exported(run.study.training.verl.export))
