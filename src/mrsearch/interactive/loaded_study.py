@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrsearch.agent.questions import read_questions
-from mrsearch.agent.record_files import read_records
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.config.layout import STUDY_FILE, Layout, record_file
 from mrsearch.config.load import read_study
@@ -67,6 +66,8 @@ class LoadedStudy:
             raise ValueError(f"study {self.study.name} has no benchmark {benchmark!r}: it has {names}")
         path = record_file(self.layout.records(choice.model, method, choice.seed), benchmark, choice.decoding)
         require_file(self.study, path, "records")
+        from mrsearch.agent.record_files import read_records
+
         return read_records(path)
 
     def open_agent(
