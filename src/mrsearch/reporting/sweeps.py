@@ -14,7 +14,7 @@ Setting = int | float | str
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweptMethod:
     """One method of a sweep on one model under one decoding."""
 
     method: str
@@ -34,7 +34,7 @@ def sweeps(study: Study) -> dict[str, list[str]]:
     return methods
 
 
-def points(metrics: Metrics, model: str, decoding: str, sweep: str) -> list[Point]:
+def points(metrics: Metrics, model: str, decoding: str, sweep: str) -> list[SweptMethod]:
     """The points of one sweep."""
     swept = []
     for method in sweeps(metrics.study)[sweep]:
@@ -42,11 +42,11 @@ def points(metrics: Metrics, model: str, decoding: str, sweep: str) -> list[Poin
         assert settings is not None, "sweeps lists methods with a point alone"
         key = (model, decoding, method, "average", METRIC, HEADLINE)
         by_seed = [metrics.at(*key, seed=str(seed)).value for seed in metrics.study.seeds]
-        swept.append(Point(method, dict(settings.values), metrics.at(*key), by_seed))
+        swept.append(SweptMethod(method, dict(settings.values), metrics.at(*key), by_seed))
     return swept
 
 
-def by_value(swept: list[Point]) -> Iterator[tuple[str, Setting, list[float]]]:
+def by_value(swept: list[SweptMethod]) -> Iterator[tuple[str, Setting, list[float]]]:
     """(key, value, scores of every point with that value and every seed): numbers in their order, others in the
     study's."""
     for key in dict.fromkeys(key for point in swept for key in point.values):

@@ -24,7 +24,7 @@ LONGEST_VALUE = 40
 
 
 @dataclass(frozen=True)
-class Difference:
+class StudyDifference:
     """Something in which two studies differ, so that their numbers do not mean the same."""
 
     kind: Literal["protocol", "index", "split", "decoding"]
@@ -48,17 +48,17 @@ def refuse(sources: list[Source], despite: Collection[str]) -> list[str]:
     return [f"{source.label} differs from {first.label}: {difference.text}." for source, difference in pairs]
 
 
-def differences(first: Source, second: Source) -> Iterator[Difference]:
+def differences(first: Source, second: Source) -> Iterator[StudyDifference]:
     """Everything in which the second differs from the first."""
-    yield from (Difference("protocol", text) for text in _protocol(first.study, second.study))
-    yield from (Difference("index", text) for text in _index(first, second))
-    yield from (Difference("split", text) for text in _splits(first, second))
+    yield from (StudyDifference("protocol", text) for text in _protocol(first.study, second.study))
+    yield from (StudyDifference("index", text) for text in _index(first, second))
+    yield from (StudyDifference("split", text) for text in _splits(first, second))
     before, after = first.study.evaluation.decoding, second.study.evaluation.decoding
     if not before.keys() & after.keys():
-        yield Difference("decoding", f"no decoding of {second.label} has the name of one of {first.label}'s")
+        yield StudyDifference("decoding", f"no decoding of {second.label} has the name of one of {first.label}'s")
     for name in sorted(before.keys() & after.keys()):
         if before[name] != after[name]:
-            yield Difference("decoding", f"evaluation.decoding.{name} is another way of sampling in each")
+            yield StudyDifference("decoding", f"evaluation.decoding.{name} is another way of sampling in each")
 
 
 def same_questions(first: Source, second: Source) -> list[str]:

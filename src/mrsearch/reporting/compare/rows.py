@@ -52,7 +52,7 @@ class Row:
         return trained(self.source.study, self.method)
 
 
-class Comparison:
+class StudyComparison:
     """Rows of several studies over the benchmarks, decodings and questions that all of them have."""
 
     def __init__(self, sources: list[Source], methods: Collection[str] = ()) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from mrsearch.config import digest
 from mrsearch.evaluation.significance import holm
 from mrsearch.reporting.compare.checks import refuse
-from mrsearch.reporting.compare.rows import Comparison, Row
+from mrsearch.reporting.compare.rows import Row, StudyComparison
 from mrsearch.reporting.compare.sources import Source, opened
 from mrsearch.reporting.figures import style
 from mrsearch.reporting.frame import benchmark_label
@@ -36,7 +36,7 @@ def write_comparison(
         raise ValueError(f"{len(addresses)} study is named: a comparison needs two or more")
     with opened(addresses, results) as sources:
         notes = refuse(sources, despite)
-        comparison = Comparison(sources, methods)
+        comparison = StudyComparison(sources, methods)
         signs = _signs(comparison.rows)
         write_table(_table(comparison, signs, notes), _csv_rows(comparison), out)
         with style.styled():
@@ -53,7 +53,7 @@ def _signs(rows: list[Row]) -> dict[int, str]:
     }
 
 
-def _table(comparison: Comparison, signs: dict[int, str], differing: list[str]) -> Table:
+def _table(comparison: StudyComparison, signs: dict[int, str], differing: list[str]) -> Table:
     study = comparison.joint
     coverage = f"({study.report.confidence:.0%} interval)"
     labels = [benchmark_label(study, name) for name in comparison.columns]
@@ -83,7 +83,7 @@ def _summary(row: Row, sign: str) -> list[TableCell]:
     return [mean, TableCell(f"{shown[0]} [{shown[1]}, {shown[2]}]", suffix=sign), TableCell(row.contrast.reference)]
 
 
-def _notes(comparison: Comparison, tests: int) -> list[str]:
+def _notes(comparison: StudyComparison, tests: int) -> list[str]:
     first = comparison.sources[0]
     notes = [
         "EM (%) of the method's answer, on the questions that all of them ask; best in bold, second underlined.",
@@ -103,7 +103,7 @@ def _notes(comparison: Comparison, tests: int) -> list[str]:
     return notes
 
 
-def _fewer(comparison: Comparison, source: Source) -> str:
+def _fewer(comparison: StudyComparison, source: Source) -> str:
     """What a source asks beyond the shared questions."""
     scores, more = source.scores, []
     for name, questions in comparison.questions.items():
@@ -113,7 +113,7 @@ def _fewer(comparison: Comparison, source: Source) -> str:
     return f"{source.label} asks more questions ({', '.join(more)}), which do not count here." if more else ""
 
 
-def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+def _csv_rows(comparison: StudyComparison) -> Iterator[dict[str, Any]]:
     for row in comparison.rows:
         for name in comparison.columns:
             value = row.values[name]
@@ -126,7 +126,7 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
             yield {**line, "p": contrast.p if contrast else ""}
 
 
-def _figure(comparison: Comparison, out: Path) -> None:
+def _figure(comparison: StudyComparison, out: Path) -> None:
     """The mean of every method with its interval, a panel per decoding, a colour per study."""
     import matplotlib.pyplot as plt
 

@@ -22,7 +22,7 @@ from mrsearch.evaluation.choices import HEADLINE
 from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting.bundle import _packed
 from mrsearch.reporting.compare.checks import refuse
-from mrsearch.reporting.compare.rows import Comparison
+from mrsearch.reporting.compare.rows import StudyComparison
 from mrsearch.reporting.compare.sources import opened
 from mrsearch.reporting.compare.writer import write_comparison
 from mrsearch.reporting.frame import Metrics
@@ -88,7 +88,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_the_first_studys_numbers_are_those_of_its_own_report(small_study: Study, small: Path, tmp_path: Path) -> None:
     second = like(small, changed(small_study, name="second"), tmp_path / "second")
     with opened([str(small), str(second)], tmp_path) as sources:
-        comparison = Comparison(sources)
+        comparison = StudyComparison(sources)
     metrics = Metrics(small_study, StudyFolder(small).metrics)
     for row in comparison.rows[:4]:
         for column in comparison.columns:
@@ -153,7 +153,7 @@ def test_without_a_common_seed_the_difference_is_of_these_weights(
 ) -> None:
     other = like(small, changed(small_study, name="other", seeds=[5, 6]), tmp_path / "other")
     with opened([str(small), str(other)], tmp_path) as sources:
-        row = next(row for row in Comparison(sources, ["mr_search"]).rows if row.source.label == "other")
+        row = next(row for row in StudyComparison(sources, ["mr_search"]).rows if row.source.label == "other")
     assert row.contrast is not None
     assert row.contrast.basis == "weights"
     assert row.contrast.difference.value == pytest.approx(0.0)
