@@ -22,6 +22,7 @@ from mrsearch.agent.questions import read_questions
 from mrsearch.agent.record_files import write_sealed_records
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
+from mrsearch.agent.scoring import score
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, digest
 from mrsearch.config.layout import RUN_FILE, cost_file, questions_file, record_file, score_file
@@ -255,7 +256,8 @@ class _Scored:
 
     async def run(self, question: Question, agent: Agent, request: Request) -> MetaEpisode:
         record = await run_procedure(question, agent, request)
-        self.right += (score_record(record)["em"] or [0.0])[-1]
+        if record.episodes:
+            self.right += score(record.episodes[-1].answer, question.golden_answers, "em")
         self.count += 1
         self.meter.note = f"EM {self.right / self.count:.1%}"
         return record
