@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 OVERRIDES = small_world.OVERRIDES | {
-    "retrieval.service": {"mode": "http"},
+    "retrieval.service": {"mode": "http", "lease_seconds": 3600},
     "training.backend": "verl",
     "training.steps": 4,
     "protocol.max_turns": 2,
