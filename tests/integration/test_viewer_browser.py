@@ -177,6 +177,40 @@ def test_a_trainings_group_with_its_advantages(browser: Any, viewer: Path):
     leave(again)
 
 
+def test_groups_open_at_one_that_teaches(
+    browser: Any,
+    small_study: Study,
+    make_records: Callable[..., Path],
+    make_groups: Callable[..., Path],
+    tmp_path: Path,
+):
+    """The first group's rewards are all alike: it stands first in the list, and the second one is opened."""
+    folder, models = make_records(small_study, tmp_path / "eval", 1), make_groups(small_study, tmp_path / "models")
+    (path,) = models.rglob("groups.jsonl.zst")
+    records = list(read_records(path))
+    alike = records[0].question.id
+    for record in records:
+        if record.question.id == alike:
+            record.tags["rewards"] = [[0.0, 1.0, 1.0]] * 3
+    write_records(path, records)
+    write_viewer([StudyRecords(small_study, folder, models)], tmp_path / "viewer")
+    page = visit(
+        browser, tmp_path.joinpath("viewer", "index.html").as_uri() + "#benchmark=train&decoding=training+step+4"
+    )
+    page.wait_for_selector(".group")
+    first = page.inner_text(".row[aria-posinset='1'] .question")
+    assert page.inner_text(".pane h2") != first and "alike" not in page.inner_text(".group caption").lower()
+    page.click(".row[aria-posinset='1']")
+    page.wait_for_selector(".group caption:has-text('all alike: nothing to learn from')")
+    page.select_option("#filter-outcome", "instructive")
+    page.wait_for_function("document.querySelectorAll('.row').length === 3")
+    assert page.locator(".prompt .said").is_hidden()
+    page.click(".prompt summary")
+    told = page.inner_text(".prompt .said")
+    assert told.startswith("Answer the question below.") and told.endswith(f"Question: {page.inner_text('.pane h2')}")
+    leave(page)
+
+
 def test_a_group_of_a_critic_shows_its_rewards_alone(
     browser: Any,
     small_study: Study,
@@ -195,7 +229,7 @@ def test_a_group_of_a_critic_shows_its_rewards_alone(
     )
     page = visit(browser, tmp_path.joinpath("viewer", "index.html").as_uri() + "#benchmark=train")
     page.wait_for_selector(".group")
-    assert page.inner_text(".group caption").lower() == "its group: reward"
+    assert page.inner_text(".group caption").lower().startswith("its group: reward")
     assert set(page.locator(".group .current td").all_inner_texts()[1:]) <= {"0", "1"}
     assert "advantage" not in page.inner_text(".pane")
     leave(page)

@@ -41,19 +41,9 @@ class Renderer:
     def first_prompt(self, procedure: str, question: str, information: str = "") -> list[int]:
         """The tokens of system message (where set), first user message and generation prompt.
 
-        `procedure` is a method's; meta_episode and search_o1 read the prompt called search. `information` is for rag
-        and ircot.
+        `procedure` is a method's. `information` is for rag and ircot.
         """
-        prompts = self.protocol.prompts
-        template = {
-            "meta_episode": prompts.search,
-            "search_o1": prompts.search,
-            "search": prompts.search,
-            "direct": prompts.direct,
-            "cot": prompts.cot,
-            "rag": prompts.rag,
-            "ircot": prompts.ircot,
-        }[procedure]
+        template = self.protocol.prompts.first(procedure)
         question_piece = (self.protocol.question_text(question), Origin.outside)
         return self._chat(self._fill(template, question=question_piece, information=(information, Origin.composed)))
 

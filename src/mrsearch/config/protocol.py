@@ -81,6 +81,18 @@ class Prompts(Model):
     invalid_action: str = INVALID_ACTION_HINT
     """Hint after a generation that held no complete action."""
 
+    def first(self, procedure: str) -> str:
+        """The first user message of a method's procedure; meta_episode and search_o1 read the one called search."""
+        return {
+            "meta_episode": self.search,
+            "search_o1": self.search,
+            "search": self.search,
+            "direct": self.direct,
+            "cot": self.cot,
+            "rag": self.rag,
+            "ircot": self.ircot,
+        }[procedure]
+
     @field_validator("search", "direct", "cot", "rag", "ircot")
     @classmethod
     def _has_question(cls, text: str) -> str:

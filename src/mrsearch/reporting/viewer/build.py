@@ -22,7 +22,7 @@ from mrsearch.config import Study
 from mrsearch.config.layout import GROUPS_FILE, RecordKey, all_record_files, seed_folder
 from mrsearch.files import atomic_folder
 from mrsearch.reporting.frame import benchmark_label, method_label
-from mrsearch.reporting.viewer.records import packed, scores_of, search_text
+from mrsearch.reporting.viewer.records import instructive, packed, scores_of, search_text
 
 CHUNK = 64
 """Records in one file."""
@@ -84,7 +84,7 @@ class _Index:
         self.total = 0
         self.values = _filters(studies, self.steps)
         self._codes = {name: {value: code for code, value in enumerate(values)} for name, values in self.values.items()}
-        further = ("question", "member", "pattern", "answer", "text")
+        further = ("question", "member", "instructive", "pattern", "answer", "text")
         self.columns: dict[str, list[Any]] = {name: [] for name in [*self.values, *further]}
 
     def add(self, keys: RecordTags, record: MetaEpisode) -> None:
@@ -99,6 +99,7 @@ class _Index:
         answers = [episode.answer for episode in record.episodes if episode.answer is not None]
         self.columns["question"].append(self.questions[key])
         self.columns["member"].append(record.tags.get("member"))
+        self.columns["instructive"].append(int(instructive(record)))
         self.columns["pattern"].append("".join("1" if value == 1.0 else "0" for value in scores_of(record)["em"]))
         self.columns["answer"].append(answers[-1] if answers else None)
         self.columns["text"].append(search_text(record))
@@ -118,16 +119,25 @@ class _Index:
             "seeds": self.values["seed"],
             "decodings": self.values["decoding"],
             "benchmarks": [{"id": name, "label": benchmarks[name]} for name in self.values["benchmark"]],
-            "reflections": [
-                {method: study.of(method).protocol.prompts.reflection for method in study.methods}
-                for study in self.studies
-            ],
+            "prompts": [{method: _prompts(study, method) for method in study.methods} for study in self.studies],
             "chunk": CHUNK,
             "total": self.total,
             "questions": self.listed,
             "columns": self.columns,
         }
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def _prompts(study: Study, method: str) -> dict[str, Any]:
+    """What the method's agent is told, as the protocol has it: before tokens, with fields for question and passages."""
+    settings = study.of(method)
+    protocol = settings.protocol
+    return {
+        "system": protocol.prompts.system,
+        "first": protocol.prompts.first(settings.methods[method].procedure),
+        "reflection": protocol.prompts.reflection,
+        "templated": protocol.chat == "template",
+    }
 
 
 def _filters(studies: list[Study], steps: list[int]) -> dict[str, list[Any]]:

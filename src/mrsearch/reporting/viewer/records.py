@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 from mrsearch.agent.ports import Hit
@@ -31,6 +32,14 @@ def scores_of(record: MetaEpisode) -> dict[str, Any]:
     """Scores per episode: those that the evaluator tagged, or, of a training's meta-episode, computed here."""
     texts: dict[str, Any] | None = record.tags.get("scores")
     return texts if texts is not None else score_record(record)
+
+
+def instructive(record: MetaEpisode) -> bool:
+    """Whether it belongs to a training's group whose members got different rewards for the same episode: where they
+    are all alike, the leave-one-out advantages are zero and nothing is learned."""
+    rewards: Sequence[Sequence[float]] = record.tags.get("rewards", ()) if "member" in record.tags else ()
+    by_episode = zip_longest(*rewards)
+    return any(len({value for value in values if value is not None}) > 1 for values in by_episode)
 
 
 def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> dict[str, Any]:

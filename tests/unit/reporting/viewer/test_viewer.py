@@ -16,7 +16,7 @@ from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, S
 from mrsearch.cli import app
 from mrsearch.config import Study, write_study
 from mrsearch.reporting.viewer import StudyRecords, write_viewer
-from mrsearch.reporting.viewer.records import packed
+from mrsearch.reporting.viewer.records import instructive, packed
 
 MARKUP = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc")
 """Ways to turn text into markup or code."""
@@ -190,6 +190,32 @@ def test_a_group_that_a_critic_trained_has_rewards_and_no_advantages(small_study
     del record.tags["advantages"]
     (shown,) = packed(0, [record])["records"]
     assert shown["group"].keys() == {"member", "rewards"}
+
+
+@pytest.mark.parametrize(
+    ("rewards", "expected"),
+    [
+        ([[0.0, 1.0], [0.0, 0.0]], True),
+        ([[0.0, 1.0], [0.0, 1.0]], False),
+        ([[1.0, 0.0], [1.0]], False),
+        ([[1.0], [1.0, 0.0], [1.0, 0.5]], True),
+    ],
+)
+def test_a_group_teaches_where_rewards_of_the_same_episode_differ(rewards: list[list[float]], expected: bool):
+    record = MetaEpisode(Question("1", "q?", ("a",)), [], [], [], [], 0, [], StopReason.answered)
+    record.tags = {"member": 0, "rewards": rewards}
+    assert instructive(record) is expected
+    del record.tags["member"]
+    assert not instructive(record)
+
+
+def test_the_page_knows_what_each_agent_was_told(small_study: Study, records: Path, tmp_path: Path):
+    write_viewer([StudyRecords(small_study, records)], tmp_path / "viewer")
+    (prompts,) = load(tmp_path / "viewer" / "data" / "index.js")["prompts"]
+    texts = small_study.protocol.prompts
+    assert prompts["direct"]["first"] == texts.direct and prompts["mr_search"]["first"] == texts.search
+    assert (prompts["mr_search"]["reflection"], prompts["mr_search"]["system"]) == (texts.reflection, None)
+    assert prompts["direct"]["templated"]
 
 
 def test_em_from_an_episode_on(small_study: Study, records: Path, tmp_path: Path):

@@ -85,8 +85,15 @@
     }
     const wanted = state.record ? Store.positionOf(state.record) : -1;
     if (wanted >= 0 && (named || shown.includes(wanted))) open(wanted);
-    else if (shown.length && innerWidth > 800) open(shown[0]);
+    else if (shown.length && innerWidth > 800) open(opening(shown));
     else close();
+  }
+
+  /** The first of the list; among a training's groups, the first whose rewards differ, where there is one. */
+  function opening(found) {
+    const c = index.columns;
+    const learnt = c.member[found[0]] === null ? undefined : found.find((position) => c.instructive[position]);
+    return learnt === undefined ? found[0] : learnt;
   }
 
   async function open(position) {

@@ -17,6 +17,7 @@ var Filters = (function () {
     ["corrupted", "right → wrong or no answer"],
     ["never", "never right"],
     ["always", "always right"],
+    ["instructive", "rewards differ in its group"],
   ];
   const versus = [
     ["better", "right where the other is wrong"],
@@ -35,7 +36,9 @@ var Filters = (function () {
     return [...pattern].map((c) => (c === "1" ? "✓" : "✗")).join(" ") || "no episode";
   }
 
-  function outcomeHolds(pattern, wanted) {
+  function outcomeHolds(position, wanted) {
+    const pattern = index.columns.pattern[position];
+    if (wanted === "instructive") return index.columns.instructive[position] === 1;
     if (wanted.startsWith("=")) return pattern === wanted.slice(1);
     if (wanted === "right") return pattern.endsWith("1");
     if (wanted === "wrong") return !pattern.endsWith("1");
@@ -76,7 +79,7 @@ var Filters = (function () {
     const kept = [];
     for (let i = 0; i < Store.size; i++) {
       if (!wanted.every(([column, code]) => column[i] === code)) continue;
-      if (state.outcome && !outcomeHolds(columns.pattern[i], state.outcome)) continue;
+      if (state.outcome && !outcomeHolds(i, state.outcome)) continue;
       if (state.versus && state.compare && !versusHolds(i, state)) continue;
       kept.push(i);
     }

@@ -104,7 +104,17 @@ var Record = (function () {
       });
       body.append(row);
     });
-    return make("div", "group", make("table", "", make("caption", "", group.advantages ? "Its group: reward · advantage" : "Its group: reward"), make("thead", "", head), body));
+    const alike = index.columns.instructive[position] ? "" : ", all alike: nothing to learn from";
+    const caption = "Its group: reward" + (group.advantages ? " · advantage" : "") + alike;
+    return make("div", "group", make("table", "", make("caption", "", caption), make("thead", "", head), body));
+  }
+
+  /** The first prompt, closed; passages that it holds are shown where they are listed. */
+  function firstPrompt(prompts, question) {
+    const filled = prompts.first.split("{information}").join("[passages, see below]").split("{question}").join(question);
+    const system = prompts.system ? [make("span", "who", "system message"), make("span", "said", prompts.system.trim())] : [];
+    return make("details", "prompt", make("summary", "", "First prompt"), ...system,
+      make("span", "who", prompts.templated ? "user message, before the model's chat template" : "plain text"), make("span", "said", filled.trim()));
   }
 
   /** The element that shows one record. */
@@ -112,6 +122,7 @@ var Record = (function () {
     const c = index.columns;
     const question = index.questions[c.question[position]];
     const record = held.record, passages = held.passages;
+    const prompts = index.prompts[c.study[position]][index.methods[c.method[position]].id];
     const pane = make("article", "pane");
     pane.tabIndex = -1;
     pane.append(
@@ -123,11 +134,12 @@ var Record = (function () {
       make("p", "facts", record.tokens + " tokens in all · prompt " + record.prompt_tokens + " · context " + record.context +
         " · ended: " + record.stop.replace("_", " ") + (record.failures ? " · " + record.failures + " failed searches" : "")));
     if (record.group) pane.append(groupTable(record.group, position));
+    pane.append(firstPrompt(prompts, question.question));
     if (record.hits.length) pane.append(found(record.hits, passages, " in its first prompt"));
     const samples = record.context === "independent" && record.episodes.length > 1;
     record.episodes.forEach(function (episode, i) {
       if (i && samples) pane.append(make("p", "reflection", make("span", "who", "again, from the prompt alone")));
-      else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", index.reflections[c.study[position]][index.methods[c.method[position]].id])));
+      else if (i) pane.append(make("p", "reflection", make("span", "who", "reflection prompt"), make("span", "said", prompts.reflection)));
       const advantage = record.group && record.group.advantages ? record.group.advantages[record.group.member][i] : undefined;
       pane.append(episodeBlock(episode, passages, i + 1, samples ? "Sample" : "Episode", advantage));
     });
