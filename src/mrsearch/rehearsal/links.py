@@ -264,8 +264,9 @@ class Rehearsal:
 
     def _rows(self) -> list[dict[str, Any]]:
         from mrsearch.training.log import TrainingLog
+        from mrsearch.training.outlook import Budget
 
-        return TrainingLog(self._run_folder, "rehearsal", self.study.training.steps).rows()
+        return TrainingLog(self._run_folder, "rehearsal", Budget(self.study.training.steps)).rows()
 
     def _tokens(self, row: dict[str, Any]) -> float:
         training = self.study.training

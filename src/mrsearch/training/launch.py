@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def train_method(run: TrainingRun) -> None:
     """Train, and write the model, its training log and its run record."""
     from mrsearch.training.log import TrainingLog
+    from mrsearch.training.outlook import Budget
 
-    steps = TrainingLog(run.folder, run.title, run.steps)
+    steps = TrainingLog(run.folder, run.title, Budget.of(run))
     if run.stage == "train" and run.study.training.backend == "verl":
         from mrsearch.training.verl.rl.train import train_with_verl
 

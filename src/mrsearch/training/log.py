@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mrsearch.config.layout import TRAIN_LOG
 from mrsearch.files import atomic_file, write_text
+from mrsearch.training.outlook import RECENT, Budget, outlook
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +21,17 @@ log = logging.getLogger(__name__)
 class TrainingLog:
     """Appends rows to `run_dir/train.jsonl`; `publish` copies them to their declared place once training ended."""
 
-    def __init__(
-        self, run_dir: Path, title: str, total: int, listener: Callable[[dict[str, Any]], None] | None = None
-    ) -> None:
+    def __init__(self, run_dir: Path, title: str, budget: Budget) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
-        self.path, self.title, self.total, self.listener = run_dir / TRAIN_LOG, title, total, listener
+        self.path, self.title, self.budget = run_dir / TRAIN_LOG, title, budget
+        self.listener: Callable[[dict[str, Any]], None] | None = None
+        """Is handed every row that is added."""
+        self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT + 1)
 
     def resume_at(self, step: int) -> None:
         """Drop rows of steps that will be run again."""
         rows = [row for row in self.rows() if row["step"] < step]
+        self._recent = deque(rows, maxlen=RECENT + 1)
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -48,9 +52,16 @@ class TrainingLog:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())  # a row is as safe as the checkpoint that follows it
-        log.info("%s step %d/%d %s", self.title, row["step"] + 1, self.total, brief(row))
+        self._recent.append(row)
+        log.info("%s", self.line(list(self._recent)))
         if self.listener:
             self.listener(row)
+
+    def line(self, rows: Sequence[dict[str, Any]]) -> str:
+        """One line about the last of `rows`: its step, what is spent of the budget, the time left, and its values."""
+        row = rows[-1]
+        position = f"step {row['step'] + 1}/{self.budget.steps} ({outlook(rows, self.budget)})"
+        return f"{self.title} {position} {brief(row)}"
 
     def publish(self, out: Path) -> None:
         """Copy the log to `out`, atomically."""

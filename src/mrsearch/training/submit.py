@@ -13,7 +13,8 @@ from mrsearch.cluster.launchers import managed_launcher
 from mrsearch.cluster.managed import ManagedJob, Show
 from mrsearch.config import Study
 from mrsearch.config.study import Resources
-from mrsearch.training.log import TrainingLog, brief
+from mrsearch.training.log import TrainingLog
+from mrsearch.training.outlook import Budget
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.start_up import FIRST_STEP, StartUp
 
@@ -47,7 +48,7 @@ def submit_training(
     """
     launcher = managed_launcher(target.scheduler, target.site, run.stage, target.resources)
     job = training_job(run, arguments, python)
-    job.run(launcher, show, ProgressLine(TrainingLog(run.folder, run.reference, run.steps)))
+    job.run(launcher, show, ProgressLine(TrainingLog(run.folder, run.reference, Budget.of(run))))
 
 
 def rendered_training(run: TrainingRun, arguments: Sequence[str], target: JobTarget, python: Path | None = None) -> str:
@@ -108,4 +109,4 @@ class ProgressLine:
         if not rows or rows[-1]["step"] == self._shown:
             return None
         self._shown, self._shown_at = rows[-1]["step"], time.monotonic()
-        return f"{self._steps.title} step {self._shown + 1}/{self._steps.total} {brief(rows[-1])}"
+        return self._steps.line(rows)

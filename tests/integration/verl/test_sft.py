@@ -18,6 +18,7 @@ from support.trainings import training_run
 
 from mrsearch.config import Run, load_study
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.outlook import Budget
 from mrsearch.training.sft.loop import fine_tune
 from mrsearch.training.verl.run_files import RunFiles
 from mrsearch.training.verl.sft import recipe as sft_recipe
@@ -90,7 +91,11 @@ def local(shared, overrides, tuned, tmp_path_factory):
     study = load_study(Run(study="demo", overrides=overrides | TUNING), ROOT)
     out = tmp_path_factory.mktemp("local")
     demonstrations = tuned["out"] / "runs" / "demonstrations.parquet"
-    fine_tune(training_run(study, "tiny", "sft", 3, shared, out, out), demonstrations, TrainingLog(out, "local", STEPS))
+    fine_tune(
+        training_run(study, "tiny", "sft", 3, shared, out, out),
+        demonstrations,
+        TrainingLog(out, "local", Budget(STEPS)),
+    )
     return out
 
 

@@ -14,6 +14,7 @@ from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, S
 from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.config import Run, load_study
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.outlook import Budget
 from mrsearch.training.rl.trainer import LocalTrainer
 from mrsearch.training.summary import step_summary, zero_variance_groups
 
@@ -39,7 +40,7 @@ def trainer(limit: float, tmp_path: Path) -> LocalTrainer:
     changes = {"methods": {"rag": {"procedure": "rag", "train": {"algorithm": "grpo"}}}, "report.baseline": "rag"}
     study = load_study(Run(study="demo", overrides={**changes, "retrieval.client.max_failure_rate": limit}), ROOT)
     return LocalTrainer(
-        training_run(study, "tiny", "rag", 0, tmp_path, tmp_path), None, TrainingLog(tmp_path, "rag", 1)
+        training_run(study, "tiny", "rag", 0, tmp_path, tmp_path), None, TrainingLog(tmp_path, "rag", Budget(1))
     )
 
 

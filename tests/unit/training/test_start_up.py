@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.outlook import Budget
 from mrsearch.training.start_up import FILE, FIRST_STEP, StartUp
 from mrsearch.training.submit import ProgressLine
 
@@ -49,7 +50,7 @@ def test_a_line_that_is_being_written_is_no_phase_yet(tmp_path: Path, clock: lis
 
 
 def test_who_waits_sees_each_phase_once_and_then_steps(tmp_path: Path, clock: list[float]) -> None:
-    start, steps = StartUp(tmp_path), TrainingLog(tmp_path, "paper/mr_search/seed0", 300)
+    start, steps = StartUp(tmp_path), TrainingLog(tmp_path, "paper/mr_search/seed0", Budget(300))
     progress = ProgressLine(steps)
     assert progress() is None
     start.begin()
@@ -60,4 +61,4 @@ def test_who_waits_sees_each_phase_once_and_then_steps(tmp_path: Path, clock: li
     steps.add({"step": 0, "reward": [0.5], "seconds": 3.0})
     start.ended(FIRST_STEP)
     line = progress()
-    assert line is not None and "step 1/300" in line
+    assert line is not None and "step 1/300 (0 % of its steps) reward 0.5" in line

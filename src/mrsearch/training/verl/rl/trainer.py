@@ -21,6 +21,7 @@ from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.files import read_json, write_json, write_text
 from mrsearch.seal import seal
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.outlook import Budget
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.samples import COLUMNS, sample_rows
 from mrsearch.training.save_clock import SaveClock
@@ -100,7 +101,7 @@ class EpisodeTrainer(PPOTrainerSync):
         done = self.global_steps - 1
         self.tally = Tally(**(read_json(self.files.counters(done)) or {}))
         forget_rowless(self.files)
-        steps = TrainingLog(self.run.folder, self.run.title, self.run.steps)
+        steps = TrainingLog(self.run.folder, self.run.title, Budget.of(self.run))
         steps.resume_at(done)
         self._replace_row(steps, done)
         self.logger = Recorder(self.logger, steps, self.run.tracker())

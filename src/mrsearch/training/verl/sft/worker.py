@@ -24,6 +24,7 @@ from mrsearch.files import write_json
 from mrsearch.seal import seal
 from mrsearch.tracking import Tracker
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.outlook import Budget
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.verl.run_files import RunFiles
 from mrsearch.training.verl.sft.recipe import SECTION
@@ -63,7 +64,7 @@ class FineTuner(SFTTrainer):
                 self.tracker.finish(failed=sys.exc_info()[0] is not None)
 
     def _open_log(self) -> None:
-        self.steps = TrainingLog(self.run.folder, self.run.title, self.total_training_steps)
+        self.steps = TrainingLog(self.run.folder, self.run.title, Budget(self.total_training_steps))
         self.steps.resume_at(self.step)
         tracker = self.run.tracker()
         self.steps.listener = lambda row: tracker.log(row["step"], row)
