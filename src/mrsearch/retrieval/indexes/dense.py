@@ -33,6 +33,11 @@ class DenseSearcher:
     def search(self, queries: list[str], topk: int) -> list[Ranking]:
         return rank(self._index, self._encoder.queries(queries), topk)
 
+    @property
+    def vectors(self) -> tuple[str, str]:
+        """The encoder's fingerprint and the numbers' type: what decides a corpus's vectors."""
+        return self._encoder.fingerprint, str(self._rows.dtype)
+
     def exact(self) -> DenseSearcher:
         """The same encoder and vectors, every vector scored."""
         return DenseSearcher(self._encoder, TorchIndex(self._rows), self._rows)

@@ -47,6 +47,8 @@ class Measurement:
 
 Questions = Mapping[str, Sequence[Question]]
 """Per benchmark."""
+Rankings = dict[str, list[Ranking]]
+"""Per benchmark."""
 
 
 def report(
@@ -61,11 +63,12 @@ def report(
         raise ValueError("the report on retrieval has no questions: name files that hold some")
     store = PassageStore(corpus)
     rows: list[Measurement] = []
+    exact: dict[tuple[str, str], Rankings] = {}
     for name in study.retrieval.compared or study.retrieval.retrievers:
         config = study.retrieval.retrievers[name]
         members = config.of if config.kind == "hybrid" else (name,)
         if all((indexes / member).is_dir() for member in members):
-            rows += _measure(name, config, open_searcher(study, name, store, indexes), store, questions, depths)
+            rows += _measure(name, config, open_searcher(study, name, store, indexes), store, questions, depths, exact)
         else:
             log.warning("retriever %s has no index in %s: left out", name, indexes)
     return rows
@@ -112,21 +115,29 @@ def _measure(
     store: PassageStore,
     questions: Questions,
     depths: Sequence[int],
+    exact: dict[tuple[str, str], Rankings],
 ) -> list[Measurement]:
-    """Hits of one retriever, and recall where its index is not exact."""
+    """Hits of one retriever, and recall where its index is not exact. exact: rankings over vectors that were searched
+    exactly already, to which this adds."""
     rankings = _rank_all(searcher, questions, max(depths), name)
     milliseconds = _milliseconds(searcher, [item.question for items in questions.values() for item in items], depths)
     hits = {b: [_hits(store, *pair, depths) for pair in zip(rankings[b], questions[b], strict=True)] for b in questions}
     rows = _rows(name, "answer-hit", hits, depths, milliseconds)
-    if config.kind == "dense" and config.index not in EXACT:
-        assert isinstance(searcher, DenseSearcher)
-        exact = _rank_all(searcher.exact(), questions, max(depths), f"{name}, exact")
-        recalls = {b: [_recalls(*pair, depths) for pair in zip(rankings[b], exact[b], strict=True)] for b in questions}
-        rows += _rows(name, "recall", recalls, depths, milliseconds)
-    return rows
+    if config.kind != "dense":
+        return rows
+    assert isinstance(searcher, DenseSearcher)
+    if config.index in EXACT:
+        # What an exact index returns depends on queries and vectors alone.
+        exact[searcher.vectors] = rankings
+        return rows
+    if searcher.vectors not in exact:
+        exact[searcher.vectors] = _rank_all(searcher.exact(), questions, max(depths), f"{name}, exact")
+    pairs = {b: zip(rankings[b], exact[searcher.vectors][b], strict=True) for b in questions}
+    recalls = {b: [_recalls(*pair, depths) for pair in pairs[b]] for b in questions}
+    return [*rows, *_rows(name, "recall", recalls, depths, milliseconds)]
 
 
-def _rank_all(searcher: Searcher, questions: Questions, depth: int, label: str) -> dict[str, list[Ranking]]:
+def _rank_all(searcher: Searcher, questions: Questions, depth: int, label: str) -> Rankings:
     return {benchmark: _rank(searcher, items, depth, f"{label}: {benchmark}") for benchmark, items in questions.items()}
 
 

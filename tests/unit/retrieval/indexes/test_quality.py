@@ -60,6 +60,22 @@ def test_report_of_hits_and_recall(tmp_path):
     ]
 
 
+def test_exact_rankings_of_the_same_vectors_are_made_once(tmp_path, caplog):
+    bow = {"kind": "dense", "encoder": {"kind": "bow"}}
+    cells = {**bow, "index": "ivf_sq8", "nlist": 2, "nprobe": 1}
+    several = study(flat=bow, first=cells, second=cells, scanned={**bow, "index": "torch"}, third=cells)
+    build_store(((str(n), f"N{n}", f"N{n} likes v{n % 7} x{n}") for n in range(200)), tmp_path / "corpus")
+    for name in several.retrieval.retrievers:
+        build_index(several, name, tmp_path / "corpus", tmp_path / "indexes" / name)
+    asked = {"nq": [ask(f"what does N{n} like", f"v{n % 7}") for n in range(20)]}
+    with caplog.at_level("INFO"):
+        rows = report(several, tmp_path / "corpus", tmp_path / "indexes", asked, depths=(1, 3))
+    searched = {record.message.partition(":")[0] for record in caplog.records if "exact" in record.message}
+    assert searched == {"first, exact"}  # flat has float32 vectors, the others share float16 ones
+    recalls = {row.retriever: row.at for row in rows if row.measure == "recall" and row.benchmark == "all"}
+    assert recalls["first"] == recalls["second"] == recalls["third"] and 0.3 < recalls["first"][1] <= 1.0
+
+
 def test_a_report_without_questions_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no questions"):
         report(study(), tmp_path, tmp_path, {"nq": []})
