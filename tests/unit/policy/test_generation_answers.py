@@ -14,7 +14,7 @@ from support.tiny import word_tokenizer
 
 from mrsearch.agent.ports import DeadlineError, Finish, Sampling
 from mrsearch.config.generator import Generator
-from mrsearch.policy import http_policy
+from mrsearch.policy import connection, http_policy
 from mrsearch.policy.http_policy import HttpPolicy
 
 TOKENIZER = word_tokenizer(size=20)
@@ -240,7 +240,8 @@ def test_a_broken_connection_is_tried_again_until_the_patience_ends(answer):
 
 @pytest.mark.parametrize("retry", ["", "0", "-1", "nan", "1e9", "\u00b2", "Wed, 21 Oct 2015 07:28:00 GMT"])
 @pytest.mark.parametrize("status", ["408 Late", "429 Many", "500 Oh", "503 Busy", "599 Odd"])
-def test_a_busy_server_is_asked_again(status, retry):
+def test_a_busy_server_is_asked_again(status, retry, monkeypatch):
+    monkeypatch.setattr(connection, "LONGEST_PAUSE", 0.5)
     busy = whole(b"wait", status, f"Retry-After: {retry}\r\n".encode("latin-1").decode("latin-1"))
     made, heads = ask(answering(busy, whole(vllm([END], [-0.5]))), patience_seconds=30)
     assert made.token_ids == [END] and len(heads) == 2
