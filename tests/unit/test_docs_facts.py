@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from support.project import ROOT
 from unit.test_rooms import FLOORS
+
+from mrsearch.config.methods import Method, Procedure
+from mrsearch.config.reward import RewardTerms
+from mrsearch.config.training import Train
 
 SOURCE = ROOT / "src" / "mrsearch"
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "config" / "README.md", ROOT / "README.md"]
@@ -53,3 +58,27 @@ def test_a_word_is_defined_once():
         "cell",
     } <= set(words)
     assert "-1" not in page
+
+
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        ("`procedure`", get_args(Procedure)),
+        ("`demonstrations`", get_args(Train.model_fields["demonstrations"].annotation)),
+        ("term", RewardTerms.model_fields),
+    ],
+)
+def test_the_page_of_methods_has_every_name(header, names):
+    assert set(first_cells(header)) == set(names)
+
+
+def test_the_page_of_methods_has_keys_of_methods_alone():
+    keys = {cell.partition(":")[0] for cell in first_cells("key")}
+    assert len(keys) > 5 and keys <= set(Method.model_fields)
+
+
+def first_cells(header):
+    """What stands in code in the first column of the table with this header on the page of methods."""
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    table = page.partition(f"\n| {header} |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
