@@ -11,7 +11,7 @@ from support.trainings import training_run
 from mrsearch.config import Run, load_study
 from mrsearch.training.verl.rl import advantage, recipe
 
-STUDIES = {name: load_study(Run(study=name), ROOT) for name in ("paper", "asearcher", "ablations", "baselines")}
+STUDIES = {name: load_study(Run(study=name), ROOT) for name in ("paper", "asearcher", "ablations", "baselines", "rivals")}
 TRAINED = {
     name: [each for each, method in study.methods.items() if method.train and study.training_stage(each) == "train"]
     for name, study in STUDIES.items()
@@ -25,7 +25,7 @@ CASES = [
     for nodes in (1, 2)
     for rollout in ("sglang", "vllm")
     # Ablations are of the 7B model; nodes and engines do not depend on the variant.
-    if study not in ("ablations", "baselines") or (model == "qwen2.5-7b" and (nodes, rollout) == (1, "sglang"))
+    if study not in ("ablations", "baselines", "rivals") or (model == "qwen2.5-7b" and (nodes, rollout) == (1, "sglang"))
 ]
 
 
@@ -38,6 +38,7 @@ def compose_with(shared, study, model, method, overrides=None):
 
 def test_the_studies_hold_every_recipe():
     assert set(TRAINED["paper"]) >= MAIN and set(TRAINED["asearcher"]) >= MAIN
+    assert set(TRAINED["rivals"]) > MAIN
     assert set(TRAINED["baselines"]) == {"r1", "search_r1", "search_r1_ppo"}
     assert set(TRAINED["ablations"]) == MAIN | {
         "gamma_0",
