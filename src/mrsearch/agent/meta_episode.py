@@ -76,9 +76,9 @@ async def run_episodes(transcript: Transcript, play: Callable[[], Awaitable[Stop
     the last answer reaches `stop_when_confident`, it is `confident`.
     """
     spec, episodes, stop = transcript.agent.spec, transcript.meta.episodes, StopReason.context_limit
-    for _ in range(spec.episodes):
-        if not transcript.begin_episode():
-            return transcript.close(StopReason.context_limit)
+    for number in range(spec.episodes):
+        if obstacle := await _begin(transcript, number):
+            return transcript.close(obstacle)
         try:
             stop = episodes[-1].stop = await play()
         except DeadlineError:
@@ -90,6 +90,16 @@ async def run_episodes(transcript: Transcript, play: Callable[[], Awaitable[Stop
         if len(episodes) < spec.episodes and (enough := _enough(transcript)):
             return transcript.close(enough)
     return transcript.close(stop)
+
+
+async def _begin(transcript: Transcript, number: int) -> StopReason | None:
+    """Open episode `number`, with a summary of the one before where only that goes on; returns why it cannot begin, or
+    None."""
+    try:
+        ready = not number or transcript.agent.spec.context != "summary" or await transcript.summarize()
+    except DeadlineError:
+        return StopReason.deadline
+    return None if ready and transcript.begin_episode() else StopReason.context_limit
 
 
 def _enough(transcript: Transcript) -> StopReason | None:
@@ -175,8 +185,8 @@ async def find(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: i
 def training_sequences(meta: MetaEpisode, protocol: Protocol) -> list[TrainingSequence]:
     """What a meta-episode trains, each sampled token at most once, under exactly the context it was sampled in.
 
-    One sequence for context `full`; for `previous` one per episode, whose loss_mask is 1 on that episode's own tokens
-    alone. Under a rolling context a sequence ends with the last turn that saw all of it. None where no episode exists.
+    One sequence for context `full`; else one per episode, whose loss_mask is 1 on that episode's own tokens alone.
+    Under a rolling context a sequence ends with the last turn that saw all of it. None where no episode exists.
     """
     if not meta.episodes:
         return []

@@ -15,6 +15,8 @@ class ActionKind(StrEnum):
     search = "search"
     answer = "answer"
     invalid = "invalid"
+    summary = "summary"
+    """Nothing: it says what of its episode goes on to the next."""
 
 
 class StopReason(StrEnum):
@@ -59,7 +61,7 @@ class Turn:
     """The generation, decoded."""
     action: ActionKind
     content: str
-    """Query or answer; empty for an invalid action."""
+    """Query, answer or summary; empty for an invalid action."""
     observation: str = ""
     """Text that came back: passages, or the hint after an invalid action."""
     hits: list[Hit] = field(default_factory=list)
@@ -96,7 +98,7 @@ class MetaEpisode:
     episodes: list[Episode]
     stop: StopReason
     context: str = "full"
-    """Context policy: full, previous or independent."""
+    """Context policy: full, previous, summary or independent."""
     episode_starts: list[int] = field(default_factory=list)
     """Where each episode's own part begins: 0, then the first token of each reflection prompt."""
     search_failures: int = 0
@@ -111,6 +113,9 @@ class MetaEpisode:
         start = self.episode_starts[episode]
         if self.context == "independent" and episode:
             return [(0, self.prompt_length)]
+        if self.context == "summary" and episode:
+            summary = self.episodes[episode - 1].turns[-1]
+            return [(0, self.prompt_length), (summary.start, summary.end)]
         if self.context == "full" or episode <= 1:
             return [(0, start)]
         return [(0, self.prompt_length), (self.episode_starts[episode - 1], start)]

@@ -62,6 +62,10 @@ class Renderer:
         """The tokens that ask `ircot` for its answer, as a user message."""
         return self._user_turn(self.protocol.prompts.conclude, last_token)
 
+    def summary(self, last_token: int | None) -> list[int]:
+        """The tokens that ask for a summary of the episode, as a user message."""
+        return self._user_turn(self.protocol.prompts.summary, last_token)
+
     def _chat(self, user: str) -> list[int]:
         prompts = self.protocol.prompts
         if self.protocol.chat == "none":

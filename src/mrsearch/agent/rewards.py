@@ -68,11 +68,12 @@ def episode_rewards(meta: MetaEpisode, reward: Reward, protocol: Protocol) -> Ep
 
 
 def well_formed(scored: ScoredMetaEpisode) -> list[float]:
-    """1 where every turn is a complete block of reasoning and one complete action, and the last turn answers."""
+    """1 where every turn is a complete block of reasoning and one complete action, and the last turn answers; a
+    summary is left out."""
     pattern = _whole_turn(scored.tags)
 
     def complete(episode: Episode) -> bool:
-        turns = episode.turns
+        turns = [turn for turn in episode.turns if turn.action is not ActionKind.summary]
         return bool(turns) and turns[-1].action is ActionKind.answer and all(pattern.fullmatch(t.text) for t in turns)
 
     return [float(complete(episode)) for episode in scored.meta.episodes]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from mrsearch.config.methods import Procedure
+from mrsearch.config.methods import Context, Procedure
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.study import Study
 
@@ -22,8 +21,8 @@ class AgentSpec:
     """Turn budget of an episode."""
     topk: int = 3
     """Passages per search."""
-    context: Literal["full", "previous", "independent"] = "full"
-    """Which earlier episodes stay in the context."""
+    context: Context = "full"
+    """What of earlier episodes stays in the context."""
     temperature: float | None = None
     """Temperature in place of the decoding's; None keeps that."""
     stop_after_agreeing: int | None = None

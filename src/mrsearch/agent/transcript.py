@@ -7,7 +7,7 @@ import hashlib
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.ports import Generation, Sampling
 from mrsearch.agent.protocol import read_action
-from mrsearch.agent.records import Episode, MetaEpisode, Question, StopReason, Turn
+from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
 
 
 class Transcript:
@@ -57,13 +57,7 @@ class Transcript:
             self.renderer.reflection(self.last_token, self.meta.question.question) if number and not independent else []
         )
         start = len(self.meta.token_ids) if number else 0
-        visible = self._visible
-        if number and independent:
-            visible = self.meta.token_ids[: self.meta.prompt_length]
-        elif number > 1 and self.meta.context == "previous":
-            visible = (
-                self.meta.token_ids[: self.meta.prompt_length] + self.meta.token_ids[self.meta.episode_starts[-1] :]
-            )
+        visible = self._inherited(number)
         protocol = self.renderer.protocol
         full = len(visible) + len(reflection) >= protocol.max_context_tokens
         if full and protocol.context_overflow == "end":
@@ -72,6 +66,33 @@ class Transcript:
         self.meta.episode_starts.append(start)
         self._add(reflection, episode=max(0, number - 1))
         self.meta.episodes.append(Episode())
+        self.show()
+        return True
+
+    def _inherited(self, number: int) -> list[int]:
+        """What the context of episode `number` holds before its own part."""
+        meta, context = self.meta, self.meta.context
+        prompt = meta.token_ids[: meta.prompt_length]
+        if number and context == "independent":
+            return prompt
+        if number and context == "summary":
+            summary = meta.episodes[-1].turns[-1]
+            return prompt + meta.token_ids[summary.start : summary.end]
+        if number > 1 and context == "previous":
+            return prompt + meta.token_ids[meta.episode_starts[-1] :]
+        return self._visible
+
+    async def summarize(self) -> bool:
+        """Let the policy write what of the newest episode goes on, as a turn that is trained like any other.
+
+        Returns False, and changes nothing, where the context leaves no room for that.
+        """
+        if not self.say(self.renderer.summary(self.last_token)):
+            return False
+        turn = await self.generate()
+        ended = self.last_token in self.renderer.stop_rule.end_of_turn
+        text = self.renderer.decode(self.meta.token_ids[turn.start : turn.end - ended])
+        turn.action, turn.content = ActionKind.summary, text.strip()
         self.show()
         return True
 

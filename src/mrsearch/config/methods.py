@@ -12,6 +12,7 @@ from mrsearch.config.protocol import Protocol
 from mrsearch.config.training import PolicyTraining, Train
 
 Procedure = Literal["direct", "cot", "rag", "ircot", "search_o1", "meta_episode"]
+Context = Literal["full", "previous", "summary", "independent"]
 ONE_GENERATION = ("direct", "cot", "rag")
 WITHOUT_SEARCH = ("direct", "cot")
 SETTINGS = ("training", "protocol", "retrieval")
@@ -41,9 +42,10 @@ class Method(Model):
     """Episodes of a meta-episode (the paper's N)."""
     max_turns: PositiveInt | None = None
     """Turn budget of an episode; null takes the protocol's."""
-    context: Literal["full", "previous", "independent"] = "full"
-    """Which earlier episodes stay in the context. independent: none, and no reflection prompt either, so that the
-    episodes are parallel samples of one procedure."""
+    context: Context = "full"
+    """What of earlier episodes stays in the context. previous: the episode before alone. summary: what the agent
+    writes down when an episode ends, and nothing else. independent: nothing, and no reflection prompt either, so that
+    the episodes are parallel samples of one procedure."""
     temperature: PositiveFloat | None = None
     """Temperature of this method whatever the decoding, as parallel samples need; null takes the decoding's."""
     stop_after_agreeing: int | None = Field(None, ge=2, le=MOST)
@@ -88,6 +90,12 @@ class Method(Model):
         return self.context == "independent"
 
     @property
+    def changes_context(self) -> bool:
+        """Whether its episodes see contexts that are not the start of one another, so that each is a sequence of its
+        own in training."""
+        return self.context in ("previous", "summary")
+
+    @property
     def stops_early(self) -> bool:
         """Whether it may end before its last episode."""
         return self.stop_after_agreeing is not None or self.stop_when_confident is not None
@@ -128,6 +136,15 @@ class Method(Model):
             raise ValueError(
                 f"procedure {self.procedure!r} {how}: remove episodes ({self.episodes}), or set context: "
                 "independent for parallel samples"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _summaries_get_no_credit_of_their_own(self) -> Method:
+        if self.context == "summary" and self.train is not None and self.train.turn_credit is not None:
+            raise ValueError(
+                "train.turn_credit rewards turns that search or answer, and context: summary ends episodes with one "
+                "that does neither: remove one of them"
             )
         return self
 

@@ -23,6 +23,11 @@ REFLECTION_PROMPT = (
     "an improved answer. Reason between <think> and </think>, search with <search> your query </search>, and close "
     "with <answer> your answer </answer>."
 )
+SUMMARY_PROMPT = (
+    "Nothing of what you read and wrote above will be in sight from now on. Write down in a few sentences what you "
+    "want to keep: the answer you gave, what it rests on, which searches found nothing, and what is still open. Write "
+    "neither a search nor an answer block."
+)
 DIRECT_PROMPT = (
     "Answer the question from what you know. Give the answer alone between <answer> and </answer>, a few words and "
     "no explanation.\nQuestion: {question}\n"
@@ -66,6 +71,8 @@ class Prompts(Model):
     """First user message of a searching agent; holds {question}."""
     reflection: str = REFLECTION_PROMPT
     """User message between two episodes; carries no verdict."""
+    summary: str = SUMMARY_PROMPT
+    """User message at the end of an episode of which only a summary goes on (`context: summary`)."""
     direct: str = DIRECT_PROMPT
     """First user message of `direct`; holds {question}."""
     cot: str = COT_PROMPT
@@ -92,6 +99,13 @@ class Prompts(Model):
             "rag": self.rag,
             "ircot": self.ircot,
         }[procedure]
+
+    @model_serializer(mode="wrap")
+    def _without_idle_texts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The prompt of summaries is left out where it is the default, so that digests of studies without any stay as
+        they are."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "summary" or value != SUMMARY_PROMPT}
 
     @field_validator("search", "direct", "cot", "rag", "ircot")
     @classmethod

@@ -35,6 +35,8 @@ class StepKind(StrEnum):
     """The answer of an episode."""
     invalid = "invalid"
     """A generation without a complete action."""
+    summary = "summary"
+    """What the agent writes down for its next episode."""
     hint = "hint"
     """What the policy reads after it."""
     stop = "stop"

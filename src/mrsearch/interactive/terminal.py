@@ -31,6 +31,7 @@ STYLES = {
     StepKind.notes: "blue",
     StepKind.answer: "bold green",
     StepKind.invalid: "red",
+    StepKind.summary: "magenta",
     StepKind.hint: "yellow",
     StepKind.stop: "red",
 }

@@ -35,7 +35,7 @@ from mrsearch.training.verl.rl.beliefs import ask, probes_of
 from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.rows import FACTS
 
-METHODS = ["mr_search", "short", "shaped", "credited"]
+METHODS = ["mr_search", "short", "shaped", "credited", "noted"]
 OPTIONS = {
     "token mean": {"loss_aggregation": "token_mean"},
     "meta-episode mean": {"loss_aggregation": "meta_episode_mean"},
@@ -64,13 +64,14 @@ class Recording(NamedTuple):
 @pytest.fixture(scope="module")
 def study(overrides):
     short = {"episodes": 3, "context": "previous", "train": {"algorithm": "mr_search"}}
+    noted = {"episodes": 3, "context": "summary", "train": {"algorithm": "mr_search"}}
     terms = {"searches": -0.05, "invalid_actions": -0.1, "repeated_answers": -0.2, "improvement": 0.5}
     reward = {"base": "f1", "terms": terms, "last_episode": 0.5, "last_episode_repetition": 0.1}
     credit = {"turn_credit": {"weight": 0.5, "gamma": 0.9}}
     shaped = {"episodes": 3, "train": {"algorithm": "reinforce", "reward": reward, "llds_coef": 0.5, **credit}}
     train = {"algorithm": "mr_search", "mask_abnormal_turns": True, **credit}
     credited = {"episodes": 3, "context": "previous", "train": train}
-    methods = {"methods.short": short, "methods.shaped": shaped, "methods.credited": credited}
+    methods = {"methods.short": short, "methods.noted": noted, "methods.shaped": shaped, "methods.credited": credited}
     return load_study(Run(study="demo", overrides={**overrides, **methods}), ROOT)
 
 
@@ -334,7 +335,7 @@ def verl_gradient(study, recorded, engine, logprobs, shared, packed_tokens=None)
     from verl.utils.config import omega_conf_to_dataclass
     from verl.workers.utils.losses import ppo_loss
 
-    per_episode = study.methods[recorded.method].context == "previous"
+    per_episode = study.methods[recorded.method].changes_context
     # The recipe refuses terms that weigh rows alike where there are several.
     named = "mr_search" if per_episode else recorded.method
     whole_config = recipe.compose(recipe.settings(training_run(study, "tiny", named, 0, shared, shared)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrsearch.agent.meta_episode import training_sequences
-from mrsearch.agent.ports import Finish, Generation
+from mrsearch.agent.ports import DeadlineError, Finish, Generation
 from mrsearch.agent.record_files import read_records, write_records
 from mrsearch.agent.records import ActionKind, StopReason
 from mrsearch.agent.transcript import turn_seed
@@ -137,6 +137,62 @@ def test_previous_context_shows_the_prompt_and_one_earlier_episode(stage):
     )
 
 
+def test_of_an_episode_only_its_summary_goes_on(stage):
+    end = min(stage.renderer.stop_rule.end_of_turn)
+    note = [*stage.encode("Bla was found"), end]
+    policy = stage.policy([SEARCH, ANSWER, note, "<answer> Köln </answer>", "what is left", ANSWER])
+    meta = stage.play(policy, episodes=3, context="summary")
+    assert actions(meta) == [["search", "answer", "summary"], ["answer", "summary"], ["answer"]]
+    assert [episode.answer for episode in meta.episodes] == ["Bla", "Köln", "Bla"]
+    summary = meta.episodes[0].turns[-1]
+    assert summary.content == stage.renderer.decode(note[:-1]).strip()
+    assert set(meta.loss_mask[summary.start : summary.end]) == {1}
+    assert set(meta.episode_ids[summary.start : summary.end]) == {0}
+    answer = meta.episodes[0].turns[1]
+    request = stage.renderer.summary(meta.token_ids[answer.end - 1])
+    assert policy.calls[2][0] == meta.token_ids[: answer.end] + request, "it is written in sight of its episode"
+    prompt = meta.token_ids[: meta.prompt_length]
+    for number, (call, said) in enumerate(((3, 2), (5, 4)), 1):
+        note = policy.said[said].token_ids
+        assert policy.calls[call][0] == prompt + note + stage.renderer.reflection(note[-1])
+        assert meta.visible(number) == [
+            (0, meta.prompt_length),
+            (meta.episode_starts[number] - len(note), meta.episode_starts[number]),
+        ]
+    sequences = training_sequences(meta, Protocol())
+    assert [sum(sequence.loss_mask) for sequence in sequences] == [
+        sum(len(said.token_ids) for said in policy.said[first:last]) for first, last in ((0, 3), (3, 5), (5, 6))
+    ]
+
+
+def test_an_end_that_comes_early_needs_no_summary(stage):
+    meta = stage.play(stage.policy([ANSWER, NOTHING, ANSWER]), episodes=3, context="summary", stop_after_agreeing=2)
+    assert (actions(meta), meta.stop) == ([["answer", "summary"], ["answer"]], StopReason.agreed)
+
+
+def test_without_room_for_a_summary_no_later_episode_begins(stage):
+    limit = stage.play(stage.policy([ANSWER])).episodes[0].turns[0].end + 1
+    meta = stage.having(max_context_tokens=limit, max_turn_tokens=10).play(
+        stage.policy([ANSWER]), episodes=2, context="summary"
+    )
+    assert (actions(meta), meta.stop) == ([["answer"]], StopReason.context_limit)
+    assert meta.episodes[0].stop is StopReason.answered
+
+
+def test_without_time_for_a_summary_no_later_episode_begins(stage):
+    policy = stage.policy([ANSWER])
+
+    class Late:
+        async def generate(self, context, sampling, request_id):
+            if policy.calls:
+                raise DeadlineError("time is over")
+            return await policy.generate(context, sampling, request_id)
+
+    meta = stage.play(Late(), episodes=2, context="summary")
+    assert (actions(meta), meta.stop) == ([["answer"]], StopReason.deadline)
+    assert meta.episodes[0].stop is StopReason.answered
+
+
 def test_each_turn_has_a_seed_of_its_own(stage):
     policy = stage.policy([SEARCH, ANSWER, ANSWER])
     stage.play(policy, episodes=2, seed=5, request_id="a")
@@ -156,6 +212,7 @@ def test_the_prompt_is_kept_though_it_alone_exceeds_the_budget(stage):
 
 
 SCRIPT = [SEARCH, NOTHING, SEARCH, ANSWER, "<answer> Köln </answer>"]
+NOTED = [*SCRIPT[:3], NOTHING, ANSWER, "Bla was found", "<answer> Köln </answer>"]
 
 
 @pytest.mark.parametrize("context", ["full", "previous"])
@@ -236,8 +293,10 @@ def test_a_rollout_needs_an_engine(stage):
 
 
 def test_records_survive_their_file(stage, tmp_path):
-    metas = [stage.play(stage.policy(SCRIPT), episodes=2, context=context) for context in ("full", "previous")]
-    assert write_records(tmp_path / "a.jsonl.zst", metas) == 2
+    metas = [
+        stage.play(stage.policy(SCRIPT), episodes=2, context=context) for context in ("full", "previous", "summary")
+    ]
+    assert write_records(tmp_path / "a.jsonl.zst", metas) == 3
     write_records(tmp_path / "b.jsonl.zst", metas)
     assert list(read_records(tmp_path / "a.jsonl.zst")) == metas
     assert (tmp_path / "a.jsonl.zst").read_bytes() == (tmp_path / "b.jsonl.zst").read_bytes()

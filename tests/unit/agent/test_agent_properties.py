@@ -24,9 +24,9 @@ LINES = [
     "<answer> never closed",
 ]
 PLAYS = {
-    "lines": st.lists(st.sampled_from(LINES), min_size=12, max_size=12),
+    "lines": st.lists(st.sampled_from(LINES), min_size=15, max_size=15),
     "name": st.sampled_from(["word", "bpe"]),
-    "context": st.sampled_from(["full", "previous"]),
+    "context": st.sampled_from(["full", "previous", "summary"]),
     "episodes": st.integers(1, 4),
     "max_turns": st.integers(1, 3),
     "limit": st.integers(2, 400),
@@ -60,7 +60,7 @@ def test_lists_agree_and_masks_mark_exactly_what_was_sampled(stages, **script):
 
 
 @settings(max_examples=300)
-@given(**PLAYS)
+@given(**{**PLAYS, "context": st.sampled_from(["full", "previous"])})
 def test_decoding_the_concatenation_gives_the_transcript(stages, **script):
     """The decoded ids are the pieces in order; `<unk>` stands wherever the word tokenizer lacks a word."""
     stage, _, meta = play(stages, **script)
@@ -162,13 +162,18 @@ def test_a_rolling_context_trains_what_was_sampled_under_a_whole_one(stages, lin
 def test_episodes_keep_to_their_budgets_and_their_reasons(stages, **script):
     _, _, meta = play(stages, **script)
     assert len(meta.episodes) <= script["episodes"]
-    assert all(1 <= len(episode.turns) <= script["max_turns"] for episode in meta.episodes)
-    for episode in meta.episodes:
+    for number, episode in enumerate(meta.episodes):
+        noted = [turn.action for turn in episode.turns].count(ActionKind.summary)
+        if script["context"] == "summary" and number + 1 < len(meta.episodes):
+            assert episode.turns[-1].action is ActionKind.summary
+        episode.turns[:] = episode.turns[: len(episode.turns) - noted]
+        assert noted <= (script["context"] == "summary" and number + 1 < script["episodes"])
         last = episode.turns[-1]
         assert (
             (episode.answer is not None) == (episode.stop is StopReason.answered) == (last.action is ActionKind.answer)
         )
-        assert all(turn.action is not ActionKind.answer for turn in episode.turns[:-1])
+        assert all(turn.action in (ActionKind.search, ActionKind.invalid) for turn in episode.turns[:-1])
+        assert 1 <= len(episode.turns) <= script["max_turns"]
         assert episode.stop is not StopReason.turn_limit or len(episode.turns) == script["max_turns"]
     if meta.stop is not StopReason.context_limit:
         assert len(meta.episodes) == script["episodes"]

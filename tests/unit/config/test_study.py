@@ -45,6 +45,11 @@ def test_the_paper_study_has_seven_averaged_benchmarks_and_asearcher(root: Path)
         ("methods.mr_search.train.start", "direct", "methods.mr_search.train.start ('direct') is not a trained method"),
         ("methods.direct.policy", "rag", "methods.direct.policy ('rag') is not a trained method"),
         ("methods.direct.episodes", 2, "procedure 'direct' answers in one generation"),
+        (
+            "methods.noted",
+            {"episodes": 2, "context": "summary", "train": {"algorithm": "mr_search", "turn_credit": {}}},
+            "context: summary ends episodes with one that does neither",
+        ),
         ("methods.base", {}, "methods.base"),
         ("benchmarks.popular.source", "single_hop", "benchmarks.popular reads 'single_hop'"),
         ("benchmarks", {}, "benchmarks is empty"),

@@ -40,6 +40,11 @@ PLAYS: dict[str, tuple[Sequence[str], dict[str, Any], list[str]]] = {
         {"episodes": 3, "context": "independent"},
         ["episode", "answer", "episode", "answer", "episode", "answer"],
     ),
+    "summaries": (
+        [SEARCH, ANSWER, "what is left", OTHER],
+        {"episodes": 2, "context": "summary"},
+        ["episode", "reasoning", "search", "passages", "answer", "summary", "reflection", "episode", "answer"],
+    ),
     "a failed search": (["<search> broken </search>"], {"episodes": 2}, ["episode", "search", "stop"]),
     "rag": ([ANSWER], {"procedure": "rag"}, ["episode", "passages", "answer"]),
     "ircot": (

@@ -33,6 +33,10 @@ var Record = (function () {
 
   function generation(turn) {
     const block = make("div", "generation");
+    if (turn.action === "summary") {
+      block.append(make("div", "segment summary acted", make("span", "who", "writes down for the next episode"), make("span", "said", turn.text.trim())));
+      return block;
+    }
     for (const [kind, text] of segments(turn.text)) {
       const acted = kind === turn.action && text === turn.content.trim();
       const label = labels[kind] + (kind === "search" || kind === "answer" ? (acted ? "" : " (not its action)") : "");

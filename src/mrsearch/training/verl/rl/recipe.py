@@ -63,7 +63,7 @@ def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
             "episodes": method.episodes,
             "algorithm": train.algorithm,
             "episode_mask": list(train.episode_mask) if train.episode_mask else None,
-            "row_per_episode": method.context == "previous",
+            "row_per_episode": method.changes_context,
             "overrides": training.verl.overrides,
         },
     }
@@ -130,7 +130,7 @@ def _check_passes(study: Study, method: str, ranks: int) -> None:
             f"({verl.sequence_parallel}) holds {tokens} tokens, less than the longest sequence ({longest}): raise it"
         )
     rows = training.mini_batch_size * training.group_size
-    rows *= study.methods[method].episodes if study.methods[method].context == "previous" else 1
+    rows *= study.methods[method].episodes if study.methods[method].changes_context else 1
     micro = verl.micro_batch_size_per_gpu
     if not verl.use_dynamic_bsz and rows % (ranks * micro):
         raise ValueError(
@@ -142,7 +142,7 @@ def _check_passes(study: Study, method: str, ranks: int) -> None:
 def _check_rows(study: Study, method: str) -> None:
     """What a meta-episode in several rows cannot have."""
     settings, training = study.methods[method], study.training
-    if settings.context != "previous":
+    if not settings.changes_context:
         return
     if settings.train is not None and settings.train.algorithm == "ppo":
         raise ValueError(f"methods.{method}: algorithm ppo values whole meta-episodes: use context: full")
@@ -150,8 +150,8 @@ def _check_rows(study: Study, method: str) -> None:
     terms += ["train.llds_coef"] if settings.train and settings.train.llds_coef else []
     if terms and training.loss_aggregation != "token_mean":
         raise ValueError(
-            f"methods.{method} has context: previous, a row for each episode, and verl gives these equal weights in "
-            f"the term of {terms[0]}: set training.loss_aggregation: token_mean, or {terms[0]}: 0"
+            f"methods.{method} has context: {settings.context}, a row for each episode, and verl gives these equal "
+            f"weights in the term of {terms[0]}: set training.loss_aggregation: token_mean, or {terms[0]}: 0"
         )
 
 
