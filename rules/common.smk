@@ -47,7 +47,7 @@ if RUN.paths.mirror:
     # Not by the command line, which other users, logs and metadata show: an address may hold a password.
     os.environ |= {"MRSEARCH_MIRROR": RUN.paths.mirror}
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
-SERVED = STUDY.searched() if STUDY.retrieval.service.mode == "http" else ()
+SERVED = STUDY.served()
 ENVIRONMENTS = ["--gpu-environment", RUN.paths.gpu_environment]
 SERVER_OPTIONS = [
     *RESOURCES.scheduler_options,
@@ -153,13 +153,15 @@ def method_indexes(wildcards):
 
 
 def method_started(wildcards):
-    """The mark of the server that a method searches with."""
-    return [LAYOUT.started(STUDY.retriever_of(wildcards.method))] if SERVED else []
+    """The mark of the server that a method searches with, where it has one."""
+    retriever = STUDY.retriever_of(wildcards.method)
+    return [LAYOUT.started(retriever)] if retriever in SERVED else []
 
 
 def method_endpoint(wildcards):
-    """Where a method finds its server."""
-    return ["--endpoint", str(LAYOUT.endpoint(STUDY.retriever_of(wildcards.method)))] if SERVED else []
+    """Where a method finds its server, where it has one."""
+    retriever = STUDY.retriever_of(wildcards.method)
+    return ["--endpoint", str(LAYOUT.endpoint(retriever))] if retriever in SERVED else []
 
 
 def question_files(wildcards=None):

@@ -14,8 +14,8 @@ from mrsearch.config import load_run, load_study
 from mrsearch.files import read_json
 from mrsearch.retrieval.indexes import builder
 from mrsearch.retrieval.indexes.encoder import load_encoder
-from mrsearch.retrieval.indexes.index import build_index
-from mrsearch.retrieval.indexes.passages import build_store
+from mrsearch.retrieval.indexes.index import build_index, open_searcher
+from mrsearch.retrieval.indexes.passages import PassageStore, build_store
 
 pytestmark = pytest.mark.integration
 SHARD = 1000
@@ -23,7 +23,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from mrsearch.config.study import Study
-from mrsearch.retrieval.indexes.index import build_index
+from mrsearch.retrieval.indexes.index import build_index, open_searcher
 study, corpus, out = map(Path, sys.argv[1:])
 build_index(Study.model_validate_json(study.read_text()), "dense", corpus, out)
 """
@@ -129,3 +129,35 @@ def test_minilm_alone_in_a_batch_and_in_several_processes_gives_the_same_vectors
     with encoder.on_all_gpus(["cpu", "cpu"]):
         np.testing.assert_allclose(encoder.passages(titles, texts), together, atol=1e-6)
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_cross_encoder_is_read_and_ranks_each_query_by_itself(tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, set_seed
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(40))]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    for labels in (1, 2):
+        set_seed(0)
+        model = BertForSequenceClassification(BertConfig(**sizes, intermediate_size=16, num_labels=labels))
+        model.save_pretrained(tmp_path / f"model{labels}")
+        BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / f"model{labels}")
+    build_store(((str(n), f"w{n}", f"w{n} w{n + 1} " * (n + 1)) for n in range(20)), tmp_path / "corpus")
+    overrides = {
+        "retrieval.compared": [],
+        "retrieval.retrievers.chance": {"kind": "random"},
+        "retrieval.retrievers.best": {"kind": "reranked", "of": "chance", "path": str(tmp_path / "model1"), "depth": 9},
+    }
+    wanted = load_study(load_run({"study": "demo", "overrides": overrides}))
+    store = PassageStore(tmp_path / "corpus")
+    searcher = open_searcher(wanted, "best", store, tmp_path)
+    queries = ["w1 w2", "w7", "w3 " * 9]
+    rankings = searcher.search(queries, 4)
+    assert rankings == [searcher.search([query], 4)[0] for query in queries]
+    first = open_searcher(wanted, "chance", store, tmp_path).search(queries, 9)
+    for ranking, candidates in zip(rankings, first, strict=True):
+        assert set(ranking.positions) < set(candidates.positions)
+        assert ranking.scores == sorted(ranking.scores, reverse=True) and len(set(ranking.scores)) == 4
+    overrides["retrieval.retrievers.best"]["path"] = str(tmp_path / "model2")
+    with pytest.raises(ValueError, match="a reranker needs a cross-encoder that gives one score"):
+        open_searcher(load_study(load_run({"study": "demo", "overrides": overrides})), "best", store, tmp_path)

@@ -100,7 +100,8 @@ def _worded(study: Study, where: str) -> Study:
 def check_gpu_index(study: Study, retriever_environment: str | None) -> None:
     """ConfigError where the retrieval server has GPUs that its index cannot use in its environment."""
     gpus = study.resources.retriever.gpus
-    if gpus and retriever_environment is None and "torch" not in study.gpu_indexes():
+    usable = "torch" in study.gpu_indexes() or study.reranks()
+    if gpus and retriever_environment is None and not usable:
         raise ConfigError(
             f"study {study.name}: resources.retriever.gpus ({gpus}): index: flat uses GPUs only with FAISS's build "
             "for them: set index: torch, which searches exactly on GPUs, or `make retriever-gpu-env` and name that "

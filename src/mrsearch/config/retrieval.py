@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveFloat, PositiveInt, check_commit, check_repository
+from mrsearch.config.derived_retrievers import (
+    EmptyRetriever,
+    NoisyRetriever,
+    RandomRetriever,
+    RemoteRetriever,
+    RerankedRetriever,
+)
 
 
 class Encoder(Model):
@@ -53,6 +60,7 @@ class Encoder(Model):
 class DenseRetriever(Model):
     """Inner-product search over passage embeddings."""
 
+    indexed: ClassVar[bool] = True
     kind: Literal["dense"] = "dense"
     """Marks this retriever."""
     encoder: Encoder
@@ -74,10 +82,16 @@ class DenseRetriever(Model):
     shard_passages: PositiveInt = 100_000
     """Passages in one shard of the resumable build: what a killed build loses at most."""
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """It searches no other retriever."""
+        return ()
+
 
 class LexicalRetriever(Model):
     """BM25 by Lucene."""
 
+    indexed: ClassVar[bool] = True
     kind: Literal["lexical"] = "lexical"
     """Marks this retriever."""
     k1: PositiveFloat = 0.9
@@ -85,10 +99,16 @@ class LexicalRetriever(Model):
     b: float = Field(0.4, ge=0.0, le=1.0)
     """Strength of length normalisation."""
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """It searches no other retriever."""
+        return ()
+
 
 class HybridRetriever(Model):
     """Reciprocal-rank fusion of two other retrievers of the study."""
 
+    indexed: ClassVar[bool] = False
     kind: Literal["hybrid"] = "hybrid"
     """Marks this retriever."""
     of: tuple[Name, Name]
@@ -98,8 +118,25 @@ class HybridRetriever(Model):
     depth: PositiveInt = 100
     """How many hits of each list are fused."""
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The retrievers that it searches."""
+        return self.of
 
-Retriever = Annotated[DenseRetriever | LexicalRetriever | HybridRetriever, Field(discriminator="kind")]
+
+Retriever = Annotated[
+    DenseRetriever
+    | LexicalRetriever
+    | HybridRetriever
+    | RerankedRetriever
+    | RemoteRetriever
+    | RandomRetriever
+    | EmptyRetriever
+    | NoisyRetriever,
+    Field(discriminator="kind"),
+]
+WITHOUT_SERVER = ("remote", "random", "empty")
+"""Kinds that the pipeline starts no server for: somebody else's, or nothing that a process could not do by itself."""
 
 
 class Service(Model):

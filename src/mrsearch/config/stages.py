@@ -69,7 +69,10 @@ def index(study: Study, retriever: str) -> str:
 
 def retrieval(study: Study) -> str:
     """For the report on retrieval."""
-    retrievers = {name: study.retrieval.retrievers[name] for name in study.retrieval.compared}
+    compared = study.retrieval.compared
+    reached = {member for name in compared for member in study.reached(name)}
+    below = sorted(name for name in reached.difference(compared) if not study.retrieval.retrievers[name].indexed)
+    retrievers = {name: study.retrieval.retrievers[name] for name in (*compared, *below)}
     return digest(retrievers, list(study.benchmarks))
 
 
@@ -194,6 +197,10 @@ def _protocol(study: Study, method: str | None = None) -> dict[str, object]:
 
 
 def _search(study: Study) -> dict[str, object]:
+    """The retriever in use, and those below it that no index stands for: an index that changes is a newer file."""
     retrieval = study.retrieval
     retrievers = retrieval.retrievers[retrieval.use].model_dump(mode="json")
-    return {"retriever": retrievers, "topk": retrieval.topk, "max_failure_rate": retrieval.client.max_failure_rate}
+    values = {"retriever": retrievers, "topk": retrieval.topk, "max_failure_rate": retrieval.client.max_failure_rate}
+    below = [retrieval.retrievers[name] for name in study.reached(retrieval.use)[1:]]
+    without_index = [settings.model_dump(mode="json") for settings in below if not settings.indexed]
+    return values | ({"below": without_index} if without_index else {})

@@ -15,7 +15,7 @@ from mrsearch.config.models import LanguageModel
 from mrsearch.config.presets import merged
 from mrsearch.config.protocol import Decoding, Protocol
 from mrsearch.config.report import SUMMARY_COLUMNS, Report
-from mrsearch.config.retrieval import Retrieval
+from mrsearch.config.retrieval import WITHOUT_SERVER, Retrieval
 from mrsearch.config.reward import Reward
 from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
 from mrsearch.config.training import COMPARING, PolicyTraining
@@ -183,7 +183,7 @@ class Study(Model):
         """Stages that have a job in this study, in the order of `StageResources`."""
         active = {"data", "index", "evaluate", "report"}
         active |= {self.training_stage(name) for name, method in self.methods.items() if method.train}
-        if self.retrieval.service.mode == "http":
+        if self.served():
             active.add("retriever")
         return tuple(stage for stage in StageResources.model_fields if stage in active)
 
@@ -194,6 +194,16 @@ class Study(Model):
     def searched(self) -> tuple[str, ...]:
         """Retrievers that methods search with, each once."""
         return tuple(dict.fromkeys(map(self.retriever_of, self.methods)))
+
+    def served(self) -> tuple[str, ...]:
+        """Retrievers that methods reach through a server of the pipeline, each once; none where
+        `retrieval.service.mode` is in_process."""
+        return tuple(name for name in self.searched() if self.has_server(name))
+
+    def has_server(self, retriever: str) -> bool:
+        """Whether searches reach a retriever through a server that the pipeline starts."""
+        kind = self.retrieval.retrievers[retriever].kind
+        return self.retrieval.service.mode == "http" and kind not in WITHOUT_SERVER
 
     def reward_of(self, method: str) -> Reward:
         """What an episode of a training of `method` is rewarded for, its base resolved."""
@@ -214,9 +224,14 @@ class Study(Model):
         return tuple(dict.fromkeys(member for name in self.retrieval.compared for member in self.members(name)))
 
     def members(self, retriever: str) -> tuple[str, ...]:
-        """The retriever itself, or the two that it fuses."""
-        settings = self.retrieval.retrievers[retriever]
-        return settings.of if settings.kind == "hybrid" else (retriever,)
+        """The retrievers whose indexes its searches need: itself, or those that it searches in turn; none where it
+        needs none."""
+        return tuple(name for name in self.reached(retriever) if self.retrieval.retrievers[name].indexed)
+
+    def reached(self, retriever: str) -> tuple[str, ...]:
+        """The retriever and every one that its searches reach, each once."""
+        below = [name for member in self.retrieval.retrievers[retriever].members for name in self.reached(member)]
+        return tuple(dict.fromkeys([retriever, *below]))
 
     @model_validator(mode="after")
     def _not_empty(self) -> Study:
@@ -308,14 +323,7 @@ class Study(Model):
                     f"retrieval.compared names {name!r}, which is not a retriever of the study or stands there twice: "
                     f"{_choices(retrievers)}"
                 )
-        for name, retriever in retrievers.items():
-            if retriever.kind == "hybrid":
-                for member in retriever.of:
-                    if member not in retrievers or retrievers[member].kind == "hybrid":
-                        raise ValueError(
-                            f"retrieval.retrievers.{name}.of names {member!r}, which is not a dense or lexical "
-                            "retriever of this study"
-                        )
+        _check_members(self.retrieval)
         if self.retrieval.topk > self.retrieval.service.max_topk:
             raise ValueError(
                 f"retrieval.topk ({self.retrieval.topk}) is larger than retrieval.service.max_topk "
@@ -329,10 +337,15 @@ class Study(Model):
         kinds = [retriever.index for retriever in retrievers if retriever.kind == "dense"]
         return tuple(dict.fromkeys(kind for kind in kinds if kind in GPU_INDEXES))
 
+    def reranks(self) -> bool:
+        """Whether its searches run a cross-encoder, which takes a GPU where there is one."""
+        reached = {member for name in self.searched() for member in self.reached(name)}
+        return any(self.retrieval.retrievers[name].kind == "reranked" for name in reached)
+
     @model_validator(mode="after")
     def _retriever_uses_its_gpus(self) -> Study:
         gpus = self.resources.retriever.gpus
-        if gpus and not self.gpu_indexes():
+        if gpus and not self.gpu_indexes() and not self.reranks():
             raise ValueError(
                 f"resources.retriever.gpus ({gpus}): no index of retrieval.use ({self.retrieval.use!r}) can use a "
                 "GPU: set its index to torch, which searches exactly on GPUs, or resources.retriever.gpus to 0"
@@ -420,6 +433,29 @@ class Study(Model):
                     )
                 path.append(train.start)
                 train = self.methods[train.start].train
+
+
+def _check_members(retrieval: Retrieval) -> None:
+    """ValueError where a retriever searches one that is not there, that has another corpus, or itself."""
+    retrievers = retrieval.retrievers
+    for name in retrievers:
+        path: list[tuple[str, ...]] = [(name,)]
+        while path:
+            reached = path.pop()
+            for member in retrievers[reached[-1]].members:
+                key = f"retrieval.retrievers.{reached[-1]}.of"
+                if member not in retrievers:
+                    raise ValueError(
+                        f"{key} names {member!r}, which is no retriever of this study: {_choices(retrievers)}"
+                    )
+                if member in reached:
+                    raise ValueError(f"{key} runs in a circle: {' -> '.join([*reached, member])}")
+                if retrievers[member].kind == "remote":
+                    raise ValueError(f"{key} names {member!r}, which finds passages of another corpus than the study's")
+                path.append((*reached, member))
+    for name in retrieval.compared:
+        if retrievers[name].kind == "remote":
+            raise ValueError(f"retrieval.compared names {name!r}, whose passages are not the study's: leave it out")
 
 
 def _choices(names: object) -> str:

@@ -37,7 +37,7 @@ def running_retriever(
     if this process is killed, its lease runs out. ValueError where its environment is missing, or, with the end of its
     log, where it does not start.
     """
-    if not study.methods[method].searches or study.retrieval.service.mode != "http":
+    if not study.methods[method].searches or not study.has_server(study.retriever_of(method)):
         yield None
         return
     published = layout.endpoint(study.retrieval.use)

@@ -138,7 +138,7 @@ def memory_bytes(study: Study, stage: str, resources: Resources) -> float:
     if stage not in study.active_stages():
         return 0.0
     largest = max(parameters(model) for model in study.models.values())
-    served = study.retrieval.service.mode == "http"
+    served = bool(study.served())
     index = index_needs(study, resources.gpus if stage == "retriever" else 0)
     search = 0.0 if served and stage != "retriever" else float(index.serve_memory + index.mapped)
     training = search + (0.0 if resources.gpus else largest * memory.STATE_BYTES)

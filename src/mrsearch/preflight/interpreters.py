@@ -84,6 +84,8 @@ def _in_this_process(study: Study) -> Iterator[tuple[str, str]]:
             yield "transformers", stage
     if any(study.retrieval.retrievers[name].kind == "dense" for name in (*study.indexed(), *study.compared())):
         yield "faiss", "index"
+    if study.reranks() and not study.resources.retriever.gpus:
+        yield "sentence_transformers", "retriever" if study.served() else "evaluate"
 
 
 def _on_gpus(study: Study, server_apart: bool) -> Iterator[tuple[str, str]]:

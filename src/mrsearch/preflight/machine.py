@@ -100,7 +100,7 @@ def cache() -> Iterator[str]:
 def port(study: Study) -> Iterator[str]:
     """Whether the retrieval server gets its port on this machine."""
     service = study.retrieval.service
-    if service.mode != "http" or not service.port:
+    if not study.served() or not service.port:
         return
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,7 +116,7 @@ def port(study: Study) -> Iterator[str]:
 def reachable(study: Study, site: Site) -> Iterator[str]:
     """Whether clients on other nodes will reach the retrieval server."""
     service = study.retrieval.service
-    if service.mode == "http" and service.host in LOOPBACK and not site.one_machine:
+    if study.served() and service.host in LOOPBACK and not site.one_machine:
         yield (
             f"retrieval.service.host ({service.host}) is reached from its own node only: set 0.0.0.0, which asks "
             "clients for a bearer token"

@@ -56,7 +56,7 @@ class Rehearsal:
         yield "environment", self.environment
         yield "data and model", self.data
         yield "index", self.index
-        if self.study.retrieval.service.mode == "http":
+        if self._served:
             yield "retriever", self.retriever
         if "torch" in self.study.gpu_indexes():
             yield "exact search", self.exact_search
@@ -190,8 +190,12 @@ class Rehearsal:
         """Nothing stays behind; a job that is cancelled has seconds for this."""
         from mrsearch.retrieval.service import lifetime
 
-        if self.study.retrieval.service.mode == "http":
+        if self._served:
             lifetime.stop(self.endpoint)
+
+    @property
+    def _served(self) -> bool:
+        return self.study.has_server(self.study.retrieval.use)
 
     def _server_python(self) -> Path | None:
         """Runs the retriever; None is this process's."""
@@ -231,8 +235,7 @@ class Rehearsal:
         return f"{count} questions in {seconds:.0f} s ({total:.0f} s with start); {generated / seconds:,.0f} tokens/s"
 
     def _search_options(self) -> list[Any]:
-        served = self.study.retrieval.service.mode == "http"
-        endpoint = ["--endpoint", self.endpoint] if served else []
+        endpoint = ["--endpoint", self.endpoint] if self._served else []
         return ["--corpus", self.layout.corpus, "--indexes", self.layout.indexes, *endpoint]
 
     def _train_command(self) -> list[str]:

@@ -90,8 +90,8 @@ def _method(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _retrieval(study: Study) -> dict[str, Any]:
-    """The retriever in use, and those that it fuses, with an encoder that needs no download."""
-    names = {study.retrieval.use, *study.members(study.retrieval.use)}
+    """The retriever in use, and those that it searches, with an encoder that needs no download."""
+    names = study.reached(study.retrieval.use)
     retrievers = {name: study.retrieval.retrievers[name].model_dump(mode="json") for name in names}
     for retriever in retrievers.values():
         if retriever["kind"] == "dense" and retriever["encoder"]["kind"] == "hub":

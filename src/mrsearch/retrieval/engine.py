@@ -8,6 +8,7 @@ from typing import Protocol
 from mrsearch.agent.ports import SearchEngine
 from mrsearch.config.study import Study
 from mrsearch.retrieval.service.client import HttpEngine
+from mrsearch.retrieval.service.remote import remote_endpoint
 
 
 class OpenEngine(SearchEngine, Protocol):
@@ -35,23 +36,32 @@ def engine_of(
 
 def described_by(study: Study, corpus: Path, indexes: Path) -> dict[str, Path]:
     """The files that describe what the retriever in use searches, by name: they hold the hashes of passages and
-    indexes."""
+    indexes, or are the weights of a reranker's folder. None for another corpus than the study's."""
     from mrsearch.retrieval.indexes import manifest
     from mrsearch.retrieval.indexes.passages import FILE as STORE_FILE
 
+    if study.retrieval.retrievers[study.retrieval.use].kind == "remote":
+        return {}
     manifests = {f"index/{name}": indexes / name / manifest.FILE for name in study.members(study.retrieval.use)}
-    return {"corpus": corpus / STORE_FILE, **manifests}
+    reached = {name: study.retrieval.retrievers[name] for name in study.reached(study.retrieval.use)}
+    rerankers = {name: item for name, item in reached.items() if item.kind == "reranked" and item.revision is None}
+    weights = {f"reranker/{name}": Path(item.path) for name, item in rerankers.items()}
+    return {"corpus": corpus / STORE_FILE, **manifests, **weights}
 
 
 def open_engine(study: Study, corpus: Path, indexes: Path, endpoint: Path | None = None) -> OpenEngine:
     """The engine that the study's agents search with.
 
     corpus: the passage store; indexes: the folder that holds one index folder per retriever name; endpoint: the
-    token (or live endpoint file) of a running server, needed when `retrieval.service.mode` is http. ValueError if
-    index, corpus and configuration do not fit together.
+    token (or live endpoint file) of a running server, needed when `retrieval.service.mode` is http; what `kind: remote`
+    names needs none of them. ValueError if index, corpus and configuration do not fit together, or if the file of a
+    remote server's token cannot be used.
     """
     retrieval = study.retrieval
-    if retrieval.service.mode == "http":
+    retriever = retrieval.retrievers[retrieval.use]
+    if retriever.kind == "remote":
+        return HttpEngine(remote_endpoint(retriever), retrieval.client)
+    if study.has_server(retrieval.use):
         if endpoint is None:
             raise ValueError("retrieval.service.mode is http, which needs the endpoint file of a running retriever")
         return HttpEngine(endpoint, retrieval.client)

@@ -89,10 +89,10 @@ def _index(first: Source, second: Source) -> Iterator[str]:
 
 
 def _settings(study: Study) -> list[Any]:
-    """The retriever in use without its name, and those that it fuses."""
-    retrieval = study.retrieval
-    names = dict.fromkeys([retrieval.use, *study.members(retrieval.use)])
-    return [retrieval.retrievers[name].model_dump(mode="json", exclude={"of"}) for name in names]
+    """The retriever in use without its name, and those that it searches."""
+    retrievers = study.retrieval.retrievers
+    names = study.reached(study.retrieval.use)
+    return [retrievers[name].model_dump(mode="json", exclude={"of"}) for name in names]
 
 
 def _splits(first: Source, second: Source) -> Iterator[str]:

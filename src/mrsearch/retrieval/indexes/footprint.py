@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from mrsearch.config.retrieval import DenseRetriever, Encoder, HybridRetriever, LexicalRetriever
+from mrsearch.config.retrieval import DenseRetriever, Encoder, LexicalRetriever
 from mrsearch.config.study import GPU_INDEXES, Study
 from mrsearch.retrieval.indexes import faiss_index
 from mrsearch.retrieval.indexes.encoder import MINILM_PACKAGE
@@ -54,12 +54,13 @@ def needs(study: Study, retriever: str, passages: int, dim: int | None = None, g
     dim: numbers per vector, needed where the encoder is not on this machine; gpus: of the server.
     """
     config = study.retrieval.retrievers[retriever]
-    if isinstance(config, HybridRetriever):
-        first, second = (needs(study, member, passages, dim, gpus) for member in config.of)
-        return first + second
+    if not config.indexed:
+        below = [needs(study, member, passages, dim, gpus) for member in config.members]
+        return sum(below, Needs(0, 0, 0 if below else PROCESS_BYTES, 0, 0))
     if isinstance(config, LexicalRetriever):
         lucene, text = passages * LUCENE_BYTES, passages * CONTENTS_BYTES
         return Needs(lucene + text, JAVA_HEAP_BYTES, PROCESS_BYTES + JAVA_HEAP_BYTES, lucene, 0)
+    assert isinstance(config, DenseRetriever), config.kind
     return _dense(config, passages, dim or dimension(config.encoder), gpus)
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from mrsearch.config.retrieval import Retriever
 from mrsearch.config.study import Study
 from mrsearch.files import locked, publish_folder
-from mrsearch.retrieval.indexes import dense, lexical
-from mrsearch.retrieval.indexes.fusion import FusedSearcher
+from mrsearch.retrieval.indexes.kinds import KINDS, RetrieverInputs
 from mrsearch.retrieval.indexes.manifest import fits, write_manifest
 from mrsearch.retrieval.indexes.passages import PassageStore
 from mrsearch.retrieval.indexes.ranking import Searcher
@@ -26,18 +25,18 @@ def build_index(study: Study, retriever_name: str, corpus: Path, out: Path, enco
     """
     config = _retriever(study, retriever_name)
     store = PassageStore(corpus)
-    if config.kind == "hybrid":
-        members = " and ".join(config.of)
-        raise ValueError(f"retrieval.retrievers.{retriever_name}: a hybrid has no index of its own: build {members}")
+    if not config.indexed:
+        indexed = " and ".join(study.members(retriever_name)) or "none"
+        raise ValueError(
+            f"retrieval.retrievers.{retriever_name}: kind {config.kind} has no index of its own; it needs {indexed}"
+        )
     with locked(out.with_name(f".{out.name}.lock")) as waited:
         if waited and fits(out, retriever_name, config, store):
             return log.info("%s: another process has just built this index", out)
         work = out.with_name(out.name + ".work")
         work.mkdir(parents=True, exist_ok=True)
-        if config.kind == "dense":
-            facts = dense.build_dense(config, store, work, encoder)
-        else:
-            facts = lexical.build_lexical(store, work)
+        inputs = RetrieverInputs(retriever_name, config, store, work, encoder=encoder)
+        facts = KINDS[config.kind]().build(inputs)
         write_manifest(work, retriever_name, config, store, **facts)
         publish_folder(work, out)
 
@@ -45,12 +44,8 @@ def build_index(study: Study, retriever_name: str, corpus: Path, out: Path, enco
 def open_searcher(study: Study, retriever_name: str, store: PassageStore, indexes: Path) -> Searcher:
     """The searcher of one retriever; `indexes` holds one folder per retriever name."""
     config = _retriever(study, retriever_name)
-    if config.kind == "dense":
-        return dense.open_dense(retriever_name, config, store, indexes / retriever_name)
-    if config.kind == "lexical":
-        return lexical.open_lexical(retriever_name, config, store, indexes / retriever_name)
-    searchers = [open_searcher(study, member, store, indexes) for member in config.of]
-    return FusedSearcher(searchers, config.rrf_k, config.depth)
+    members = [open_searcher(study, member, store, indexes) for member in config.members]
+    return KINDS[config.kind]().open(RetrieverInputs(retriever_name, config, store, indexes / retriever_name, members))
 
 
 def _retriever(study: Study, name: str) -> Retriever:

@@ -66,8 +66,9 @@ def report(
     exact: dict[tuple[str, str], Rankings] = {}
     for name in study.retrieval.compared or study.retrieval.retrievers:
         config = study.retrieval.retrievers[name]
-        members = config.of if config.kind == "hybrid" else (name,)
-        if all((indexes / member).is_dir() for member in members):
+        if config.kind == "remote":
+            log.warning("retriever %s finds passages of another corpus than the study's: left out", name)
+        elif all((indexes / member).is_dir() for member in study.members(name)):
             rows += _measure(name, config, open_searcher(study, name, store, indexes), store, questions, depths, exact)
         else:
             log.warning("retriever %s has no index in %s: left out", name, indexes)

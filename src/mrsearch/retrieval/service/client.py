@@ -51,8 +51,8 @@ class HttpEngine:
     server answers or does not; then, or when no other try can mend the answer, SearchError.
     """
 
-    def __init__(self, endpoint: Path | str, config: ClientConfig) -> None:
-        """endpoint: token, live endpoint file, or the URL of a server."""
+    def __init__(self, endpoint: Path | str | Endpoint, config: ClientConfig) -> None:
+        """endpoint: token, live endpoint file, or the URL of a server, alone or with its bearer token."""
         self._where = endpoint
         self._config = config
         self._identity = {CLIENT_HEADER: secrets.token_hex(8), "Content-Type": "application/json"}
@@ -181,6 +181,8 @@ class HttpEngine:
             raise SearchError(f"the search for {about} failed: {error!r}") from error
 
     def _endpoint(self) -> Endpoint:
+        if isinstance(self._where, Endpoint):
+            return self._where
         if isinstance(self._where, str):
             return Endpoint(self._where.rstrip("/"), "")
         endpoint = read_endpoint(self._where)
