@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study, digest
+from mrsearch.config.installed import packages
 from mrsearch.config.layout import RUN_FILE
 from mrsearch.files import file_sha256, read_json, write_text
 
@@ -39,8 +40,9 @@ def write_run(
     """Write the self-describing record of one finished stage, a training or an evaluation, to `path`, atomically.
 
     It holds the resolved study, the code's revision and hash, lock files, hashes of inputs and outputs, package
-    versions, seeds and hardware. The keys of `extra` stand beside these, `seconds` and `timing` under "timing", the
-    only key whose value differs between two equal runs on one machine. `outputs` lie beside `path`.
+    versions and what they add to the study, seeds and hardware. The keys of `extra` stand beside these, `seconds` and
+    `timing` under "timing", the only key whose value differs between two equal runs on one machine. `outputs` lie
+    beside `path`.
 
     Raises FileNotFoundError for an input or output that is not there, ValueError for a key of `extra` that is taken.
     """
@@ -56,6 +58,7 @@ def write_run(
             name: {"path": where.name, "sha256": hash_path(where), "bytes": _bytes(where)}
             for name, where in (outputs or {}).items()
         },
+        "extensions": packages(study.model_dump(mode="json")),
         "packages": _packages(),
         "hardware": _hardware(),
         "timing": {"finished": datetime.now(UTC).isoformat(timespec="seconds")},

@@ -17,6 +17,7 @@ FLOORS = {
     "progress": -1,
     "retries": -1,
     "exchange": 0,
+    "extensions": -1,
     "config": 0,
     "learning": 0,
     "agent": 10,

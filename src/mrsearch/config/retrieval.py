@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveFloat, PositiveInt, check_commit, check_repository
 from mrsearch.config.derived_retrievers import (
@@ -14,6 +14,8 @@ from mrsearch.config.derived_retrievers import (
     RemoteRetriever,
     RerankedRetriever,
 )
+from mrsearch.config.installed_retriever import InstalledRetriever
+from mrsearch.extensions import RETRIEVERS
 
 
 class Encoder(Model):
@@ -124,16 +126,26 @@ class HybridRetriever(Model):
         return self.of
 
 
+def _by_kind(raw: Any) -> Any:
+    """The tag of a retriever: its kind where it is built in; None where it has none."""
+    kind = raw.get("kind") if isinstance(raw, dict) else getattr(raw, "kind", None)
+    return kind if kind is None or kind in RETRIEVERS.built_in else INSTALLED
+
+
+INSTALLED = "installed"
 Retriever = Annotated[
-    DenseRetriever
-    | LexicalRetriever
-    | HybridRetriever
-    | RerankedRetriever
-    | RemoteRetriever
-    | RandomRetriever
-    | EmptyRetriever
-    | NoisyRetriever,
-    Field(discriminator="kind"),
+    Annotated[DenseRetriever, Tag("dense")]
+    | Annotated[LexicalRetriever, Tag("lexical")]
+    | Annotated[HybridRetriever, Tag("hybrid")]
+    | Annotated[RerankedRetriever, Tag("reranked")]
+    | Annotated[RemoteRetriever, Tag("remote")]
+    | Annotated[RandomRetriever, Tag("random")]
+    | Annotated[EmptyRetriever, Tag("empty")]
+    | Annotated[NoisyRetriever, Tag("noisy")]
+    | Annotated[InstalledRetriever, Tag(INSTALLED)],
+    Discriminator(
+        _by_kind, custom_error_type="kind_missing", custom_error_message="kind is missing: it says what retriever it is"
+    ),
 ]
 WITHOUT_SERVER = ("remote", "random", "empty")
 """Kinds that the pipeline starts no server for: somebody else's, or nothing that a process could not do by itself."""

@@ -15,7 +15,7 @@ from mrsearch.config.models import LanguageModel
 from mrsearch.config.presets import merged
 from mrsearch.config.protocol import Decoding, Protocol
 from mrsearch.config.report import SUMMARY_COLUMNS, Report
-from mrsearch.config.retrieval import WITHOUT_SERVER, Retrieval
+from mrsearch.config.retrieval import WITHOUT_SERVER, DenseRetriever, Retrieval
 from mrsearch.config.reward import Reward
 from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
 from mrsearch.config.training import COMPARING, PolicyTraining
@@ -334,7 +334,7 @@ class Study(Model):
     def gpu_indexes(self) -> tuple[str, ...]:
         """Indexes of the study's searches that a GPU can hold, each once."""
         retrievers = [self.retrieval.retrievers[name] for name in self.indexed()]
-        kinds = [retriever.index for retriever in retrievers if retriever.kind == "dense"]
+        kinds = [retriever.index for retriever in retrievers if isinstance(retriever, DenseRetriever)]
         return tuple(dict.fromkeys(kind for kind in kinds if kind in GPU_INDEXES))
 
     def reranks(self) -> bool:

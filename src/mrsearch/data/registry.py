@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from mrsearch.config.base import Model, PositiveInt, Repository, Seed, check_commit
 from mrsearch.config.data import holds_out
 from mrsearch.config.hub_rows import HubFile, PassageFields, QuestionFields, RowFormat
+from mrsearch.config.retrieval import DenseRetriever
 from mrsearch.config.source import read_yaml
 from mrsearch.config.study import Study
 
@@ -171,7 +172,7 @@ def questions_row(study: Study, dataset: str) -> RegistryEntry:
 def prebuilt_index(study: Study, retriever: str) -> RegistryEntry | None:
     """The row of the published index that serves a retriever, or None: it must hold vectors of the same encoder."""
     config = study.retrieval.retrievers[retriever]
-    if study.data.kind != "hub" or study.data.prebuilt_index is None or config.kind != "dense":
+    if study.data.kind != "hub" or study.data.prebuilt_index is None or not isinstance(config, DenseRetriever):
         return None
     published = row(study.data.prebuilt_index, "index")
     if published.encoder is None:
@@ -184,7 +185,7 @@ def prebuilt_index(study: Study, retriever: str) -> RegistryEntry | None:
 def encoder(study: Study, retriever: str) -> RegistryEntry | None:
     """The row of a retriever's published encoder; None where it is not registered, or not published at all."""
     config = study.retrieval.retrievers[retriever]
-    if study.data.kind != "hub" or config.kind != "dense" or config.encoder.kind != "hub":
+    if study.data.kind != "hub" or not isinstance(config, DenseRetriever) or config.encoder.kind != "hub":
         return None
     expected = (config.encoder.path, config.encoder.revision)
     return next((entry for entry in registry().values() if (entry.repository, entry.revision) == expected), None)
@@ -207,7 +208,7 @@ def rows_of(study: Study) -> list[RegistryEntry]:
         entries.append(row(study.data.prebuilt_index, "index"))
     expected = {(model.repository, model.revision) for model in study.models.values() if model.kind == "hub"}
     for retriever in study.retrieval.retrievers.values():
-        if retriever.kind == "dense" and retriever.encoder.kind == "hub":
+        if isinstance(retriever, DenseRetriever) and retriever.encoder.kind == "hub":
             expected.add((str(retriever.encoder.path), str(retriever.encoder.revision)))
     entries += [entry for entry in registry().values() if (entry.repository, entry.revision) in expected]
     return list({entry.name: entry for entry in entries}.values())

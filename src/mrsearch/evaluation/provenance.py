@@ -6,13 +6,16 @@ from pathlib import Path
 
 from mrsearch.config import Study
 from mrsearch.config.data import FolderData, HubData, WorldData
+from mrsearch.config.installed import packages
 from mrsearch.data import registry
 from mrsearch.runlog import code_revision
 
 
 def describe(study: Study) -> str:
-    """The data that the study reads and the revision of the code, for the foot of every table."""
-    return f"{_data(study)}, code {code_revision()}"
+    """The data that the study reads, what installed packages add to it, and the revision of the code, for the foot of
+    every table."""
+    added = [f"{name} of {package}" for name, package in packages(study.model_dump(mode="json")).items()]
+    return ", ".join([_data(study), *added, f"code {code_revision()}"])
 
 
 def _data(study: Study) -> str:

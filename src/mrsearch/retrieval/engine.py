@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mrsearch.agent.ports import SearchEngine
+from mrsearch.config.derived_retrievers import RemoteRetriever, RerankedRetriever
 from mrsearch.config.study import Study
 from mrsearch.retrieval.service.client import HttpEngine
 from mrsearch.retrieval.service.remote import remote_endpoint
@@ -44,8 +45,8 @@ def described_by(study: Study, corpus: Path, indexes: Path) -> dict[str, Path]:
         return {}
     manifests = {f"index/{name}": indexes / name / manifest.FILE for name in study.members(study.retrieval.use)}
     reached = {name: study.retrieval.retrievers[name] for name in study.reached(study.retrieval.use)}
-    rerankers = {name: item for name, item in reached.items() if item.kind == "reranked" and item.revision is None}
-    weights = {f"reranker/{name}": Path(item.path) for name, item in rerankers.items()}
+    rerankers = {name: settings for name, settings in reached.items() if isinstance(settings, RerankedRetriever)}
+    weights = {f"reranker/{name}": Path(item.path) for name, item in rerankers.items() if item.revision is None}
     return {"corpus": corpus / STORE_FILE, **manifests, **weights}
 
 
@@ -59,7 +60,7 @@ def open_engine(study: Study, corpus: Path, indexes: Path, endpoint: Path | None
     """
     retrieval = study.retrieval
     retriever = retrieval.retrievers[retrieval.use]
-    if retriever.kind == "remote":
+    if isinstance(retriever, RemoteRetriever):
         return HttpEngine(remote_endpoint(retriever), retrieval.client)
     if study.has_server(retrieval.use):
         if endpoint is None:

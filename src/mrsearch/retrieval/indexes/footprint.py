@@ -54,13 +54,12 @@ def needs(study: Study, retriever: str, passages: int, dim: int | None = None, g
     dim: numbers per vector, needed where the encoder is not on this machine; gpus: of the server.
     """
     config = study.retrieval.retrievers[retriever]
-    if not config.indexed:
+    if not isinstance(config, LexicalRetriever | DenseRetriever):  # nothing is known of an installed kind's own
         below = [needs(study, member, passages, dim, gpus) for member in config.members]
         return sum(below, Needs(0, 0, 0 if below else PROCESS_BYTES, 0, 0))
     if isinstance(config, LexicalRetriever):
         lucene, text = passages * LUCENE_BYTES, passages * CONTENTS_BYTES
         return Needs(lucene + text, JAVA_HEAP_BYTES, PROCESS_BYTES + JAVA_HEAP_BYTES, lucene, 0)
-    assert isinstance(config, DenseRetriever), config.kind
     return _dense(config, passages, dim or dimension(config.encoder), gpus)
 
 

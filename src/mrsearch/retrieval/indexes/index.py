@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from mrsearch.config.installed_retriever import InstalledRetriever
 from mrsearch.config.retrieval import Retriever
 from mrsearch.config.study import Study
 from mrsearch.files import locked, publish_folder
-from mrsearch.retrieval.indexes.kinds import KINDS, RetrieverInputs
-from mrsearch.retrieval.indexes.manifest import fits, write_manifest
+from mrsearch.retrieval.indexes.kinds import RetrieverInputs, kind_of, validated_settings
+from mrsearch.retrieval.indexes.manifest import fits, read_manifest, write_manifest
 from mrsearch.retrieval.indexes.passages import PassageStore
 from mrsearch.retrieval.indexes.ranking import Searcher
 
@@ -35,8 +36,8 @@ def build_index(study: Study, retriever_name: str, corpus: Path, out: Path, enco
             return log.info("%s: another process has just built this index", out)
         work = out.with_name(out.name + ".work")
         work.mkdir(parents=True, exist_ok=True)
-        inputs = RetrieverInputs(retriever_name, config, store, work, encoder=encoder)
-        facts = KINDS[config.kind]().build(inputs)
+        inputs = RetrieverInputs(retriever_name, validated_settings(config), store, work, encoder=encoder)
+        facts = kind_of(config).build(inputs)
         write_manifest(work, retriever_name, config, store, **facts)
         publish_folder(work, out)
 
@@ -45,7 +46,11 @@ def open_searcher(study: Study, retriever_name: str, store: PassageStore, indexe
     """The searcher of one retriever; `indexes` holds one folder per retriever name."""
     config = _retriever(study, retriever_name)
     members = [open_searcher(study, member, store, indexes) for member in config.members]
-    return KINDS[config.kind]().open(RetrieverInputs(retriever_name, config, store, indexes / retriever_name, members))
+    folder = indexes / retriever_name
+    if isinstance(config, InstalledRetriever) and config.indexed:
+        read_manifest(folder, retriever_name, config, store)
+    inputs = RetrieverInputs(retriever_name, validated_settings(config), store, folder, members)
+    return kind_of(config).open(inputs)
 
 
 def _retriever(study: Study, name: str) -> Retriever:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mrsearch.config.derived_retrievers import NoisyRetriever, RandomRetriever, RerankedRetriever
-from mrsearch.config.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever
+from mrsearch.config.installed import settings_of
+from mrsearch.config.installed_retriever import InstalledRetriever
+from mrsearch.config.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Retriever
+from mrsearch.extensions import RETRIEVERS
 from mrsearch.retrieval.indexes.control import EmptySearcher, NoisySearcher, RandomSearcher
 from mrsearch.retrieval.indexes.passages import PassageStore
 from mrsearch.retrieval.indexes.ranking import Searcher
@@ -33,7 +36,10 @@ class RetrieverInputs:
 
 
 class RetrieverKind(Protocol):
-    """One kind of retriever."""
+    """One kind of retriever, as entry points of the group `mrsearch.retrievers` name it.
+
+    An installed one may have a pydantic model `Settings`, and says by `indexed = True` that it has an index of its own.
+    """
 
     def build(self, inputs: RetrieverInputs) -> dict[str, object]:
         """Write the index into `inputs.folder`, which may hold what a killed build left; returns facts for
@@ -136,13 +142,14 @@ class Noisy(_WithoutIndex):
         return NoisySearcher(member, len(inputs.passages), config.share, config.seed)
 
 
-KINDS: dict[str, type[RetrieverKind]] = {
-    "dense": Dense,
-    "lexical": Lexical,
-    "hybrid": Hybrid,
-    "reranked": Reranked,
-    "remote": Remote,
-    "random": Random,
-    "empty": Empty,
-    "noisy": Noisy,
-}
+def kind_of(config: Retriever) -> RetrieverKind:
+    """What a retriever's kind does, whoever adds it."""
+    kind: RetrieverKind = RETRIEVERS.load(config.kind)
+    return kind
+
+
+def validated_settings(config: Retriever) -> Any:
+    """A retriever's settings: of an installed kind, by its own model."""
+    if isinstance(config, InstalledRetriever):
+        return settings_of(RETRIEVERS, config.kind, config.settings)
+    return config

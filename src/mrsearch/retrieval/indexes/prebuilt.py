@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrsearch.config.retrieval import DenseRetriever
 from mrsearch.config.study import Study
 from mrsearch.files import locked, publish_folder
 from mrsearch.progress import Meter
@@ -42,7 +43,7 @@ def import_index(
     where the shards are not as many vectors of the encoder's dimension as the corpus has passages.
     """
     config = study.retrieval.retrievers[retriever_name]
-    if config.kind != "dense":
+    if not isinstance(config, DenseRetriever):
         raise ValueError(f"retrieval.retrievers.{retriever_name}: a published index serves dense retrievers only")
     if config.encoder.kind == "bow":
         raise ValueError(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mrsearch.agent.records import Question
 from mrsearch.agent.scoring import holds_answer
-from mrsearch.config.retrieval import Retriever
+from mrsearch.config.retrieval import DenseRetriever, Retriever
 from mrsearch.config.study import Study
 from mrsearch.csv_cells import csv_text
 from mrsearch.files import write_text
@@ -124,7 +124,7 @@ def _measure(
     milliseconds = _milliseconds(searcher, [item.question for items in questions.values() for item in items], depths)
     hits = {b: [_hits(store, *pair, depths) for pair in zip(rankings[b], questions[b], strict=True)] for b in questions}
     rows = _rows(name, "answer-hit", hits, depths, milliseconds)
-    if config.kind != "dense":
+    if not isinstance(config, DenseRetriever):
         return rows
     assert isinstance(searcher, DenseSearcher)
     if config.index in EXACT:

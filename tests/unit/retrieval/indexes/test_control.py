@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.installed import install
+
+from mrsearch.config import load_run, load_study
 from mrsearch.retrieval.indexes.control import EmptySearcher, NoisySearcher, RandomSearcher
+from mrsearch.retrieval.indexes.index import build_index, open_searcher
+from mrsearch.retrieval.indexes.passages import PassageStore, build_store
 from mrsearch.retrieval.indexes.ranking import Ranking
 
+POINTS = "[mrsearch.retrievers]\nmarked = installed_kind:Marked\n"
+INSTALLED = """
+from pydantic import BaseModel
+from mrsearch.retrieval.indexes.ranking import Ranking
+
+class Settings(BaseModel):
+    mark: str
+
+class Marked:
+    Settings, indexed = Settings, True
+    def build(self, inputs):
+        (inputs.folder / "mark").write_text(inputs.settings.mark)
+        return {"marked": len(inputs.passages)}
+    def open(self, inputs):
+        assert (inputs.folder / "mark").read_text() == inputs.settings.mark
+        self.member, self.last = inputs.members[0], len(inputs.passages) - 1
+        return self
+    def search(self, queries, topk):
+        below = self.member.search(queries, topk - 1)
+        return [Ranking([self.last, *hits.positions], [2.0, *hits.scores]) for hits in below]
+"""
 QUERIES = [f"query {n}" for n in range(200)]
 
 
@@ -45,3 +75,24 @@ def test_noise_replaces_its_share_of_the_searches_and_smaller_shares_lie_within(
 def test_noise_adds_no_passages_to_a_search_that_finds_few() -> None:
     assert NoisySearcher(Ordered(), 50, 1.0, seed=0).search([""], 3) == [Ranking([], [])]
     assert sorted(NoisySearcher(Ordered(), 3, 1.0, seed=0).search(["a"], 2)[0].positions)[-1] == 2
+
+
+def test_an_installed_kind_is_built_opened_and_refused_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tmp_path / "packages", "installed_kind", INSTALLED, POINTS)
+    retriever = {"kind": "marked", "of": ["chance"], "settings": {"mark": "x"}}
+    overrides: dict[str, Any] = {"retrieval.retrievers": {"chance": {"kind": "random"}, "mine": retriever}}
+    overrides |= {"retrieval.use": "mine", "retrieval.compared": []}
+    study = load_study(load_run({"study": "demo", "overrides": overrides}))
+    assert study.indexed() == ("mine",) and study.reached("mine") == ("mine", "chance")
+    build_store(((f"p{n}", f"T{n}", "text") for n in range(9)), tmp_path / "corpus")
+    build_index(study, "mine", tmp_path / "corpus", tmp_path / "indexes" / "mine")
+    store = PassageStore(tmp_path / "corpus")
+    ranking = open_searcher(study, "mine", store, tmp_path / "indexes").search(["q"], 2)[0]
+    assert ranking == Ranking([8, *RandomSearcher(9, 0).search(["q"], 1)[0].positions], [2.0, 1.0])
+    changed = load_study(
+        load_run({"study": "demo", "overrides": {**overrides, "retrieval.retrievers.mine.settings.mark": "y"}})
+    )
+    with pytest.raises(ValueError, match=r"mine.settings is .*'y'.*, but the index was built with .*'x'"):
+        open_searcher(changed, "mine", store, tmp_path / "indexes")
