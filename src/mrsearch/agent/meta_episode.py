@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentSpec", "TrainingSequence", "meta_episode", "training_sequences"]
 
-Reader = Callable[[Transcript, Turn], Awaitable[tuple[str, list[int]] | None]]
-"""Makes the observation of a turn's hits, as text and tokens; None where there is no room left for that."""
+Reader = Callable[[Transcript, Turn, int | None], Awaitable[tuple[str, list[int]] | None]]
+"""Makes the observation of a turn's hits, as text and tokens, with the searches that are left; None where there is no
+room for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ async def meta_episode(question: Question, agent: Agent, request: Request, read:
     ValueError where there is no engine.
     """
     spec, engine = agent.spec, agent.searcher
-    prompt = agent.renderer.first_prompt(spec.procedure, question.question)
+    prompt = agent.renderer.first_prompt(spec.procedure, question.question, searches=spec.searches_left(0))
     transcript = Transcript(question, prompt, agent, request)
 
     async def play() -> StopReason:
@@ -57,7 +58,7 @@ async def meta_episode(question: Question, agent: Agent, request: Request, read:
             turn = await transcript.generate()
             counts = spec.protocol.turns_are == "generations" or turn.action is ActionKind.search
             spent, uncounted = spent + counts, uncounted + (not counts)
-            ended = await _respond(transcript, turn, engine, spec.topk, read)
+            ended = await _respond(transcript, turn, engine, spec.searches_left(spent), read)
             over = spent == spec.max_turns and not spec.protocol.final_generation
             if ended is None and transcript.room == 0 and not over:
                 ended = StopReason.context_limit
@@ -149,9 +150,10 @@ async def _conclude(transcript: Transcript) -> StopReason:
 
 
 async def _respond(
-    transcript: Transcript, turn: Turn, engine: SearchEngine, topk: int, read: Reader | None
+    transcript: Transcript, turn: Turn, engine: SearchEngine, searches: int | None, read: Reader | None
 ) -> StopReason | None:
-    """Carry out a turn's action; returns why the episode ends, or None where it goes on."""
+    """Carry out a turn's action, after which so many searches are left; returns why the episode ends, or None where it
+    goes on."""
     renderer = transcript.renderer
     if turn.action is ActionKind.answer:
         transcript.meta.episodes[-1].answer = turn.content
@@ -160,11 +162,11 @@ async def _respond(
         return StopReason.context_limit
     if turn.action is ActionKind.invalid and not renderer.protocol.prompts.invalid_action:
         return StopReason.turn_limit
-    observation: tuple[str, list[int]] | None = renderer.invalid_action(transcript.last_token)
+    observation: tuple[str, list[int]] | None = renderer.invalid_action(transcript.last_token, searches)
     if turn.action is ActionKind.search:
-        if not await find(transcript, turn, engine, topk):
+        if not await find(transcript, turn, engine, transcript.agent.spec.topk):
             return StopReason.search_failed
-        observation = await read(transcript, turn) if read else renderer.observation(turn.hits)
+        observation = await read(transcript, turn, searches) if read else renderer.observation(turn.hits, searches)
     if observation is None:
         return StopReason.context_limit
     return None if transcript.observe(*observation) else StopReason.context_limit

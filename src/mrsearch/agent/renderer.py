@@ -38,14 +38,23 @@ class Renderer:
         )
         self._controls = ControlTokens(tokenizer, protocol.tags)
 
-    def first_prompt(self, procedure: str, question: str, information: str = "") -> list[int]:
+    def first_prompt(
+        self, procedure: str, question: str, information: str = "", searches: int | None = None
+    ) -> list[int]:
         """The tokens of system message (where set), first user message and generation prompt.
 
-        `procedure` is a method's. `information` is for rag and ircot.
+        `procedure` is a method's. `information` is for rag and ircot. searches: here and below, how many the agent has
+        left, which it reads where the protocol tells budgets.
         """
         template = self.protocol.prompts.first(procedure)
         question_piece = (self.protocol.question_text(question), Origin.outside)
-        return self._chat(self._fill(template, question=question_piece, information=(information, Origin.composed)))
+        text = self._fill(template, question=question_piece, information=(information, Origin.composed))
+        return self._chat(text + self.budget(searches))
+
+    def budget(self, searches: int | None) -> str:
+        """What tells the agent how many searches it has left; empty where the protocol or `searches` says nothing."""
+        text = self.protocol.prompts.budget if searches is not None else ""
+        return text.replace("{searches}", str(searches))
 
     def reading_prompt(self, reasoning: str, query: str, hits: Sequence[Hit]) -> list[int]:
         """The tokens of `search_o1`'s reading: a conversation of its own about the passages of one search."""
@@ -74,11 +83,11 @@ class Renderer:
         messages.append({"role": "user", "content": user})
         return list(self._encode(chat_text(self.tokenizer, messages, self.protocol.chat_template)))
 
-    def reflection(self, last_token: int | None, question: str = "") -> list[int]:
+    def reflection(self, last_token: int | None, question: str = "", searches: int | None = None) -> list[int]:
         """The tokens between two episodes: the end of the assistant turn (left out where `last_token` is that end
         already), the reflection prompt as a user message and the generation prompt; or that prompt alone where it goes
         on in the assistant's turn. `question` is repeated where the protocol says so."""
-        message = self.reflection_text(question)
+        message = self.reflection_text(question) + self.budget(searches)
         if self.protocol.reflection.role == "assistant":
             return list(self._encode(message))
         return self._user_turn(message, last_token)
@@ -90,25 +99,27 @@ class Renderer:
         question_piece = (self.protocol.question_text(question), Origin.outside)
         return fixed + self._fill(template, question=question_piece)
 
-    def invalid_action(self, last_token: int | None = None) -> tuple[str, list[int]]:
+    def invalid_action(self, last_token: int | None = None, searches: int | None = None) -> tuple[str, list[int]]:
         """The hint after an invalid action, and its tokens.
 
         It continues the assistant turn, as an observation does; where `last_token` has closed that turn, it comes as a
         user message. The protocol may fix its place.
         """
         hint, role = self.protocol.prompts.invalid_action, self.protocol.invalid_action_role
+        hint += self.budget(searches)
         if role == "user" or (role == "turn" and last_token in self.stop_rule.end_of_turn):
             return hint, self._user_turn(hint, last_token)
         return hint, list(self._encode(hint))
 
-    def observation(self, hits: Sequence[Hit]) -> tuple[str, list[int]]:
+    def observation(self, hits: Sequence[Hit], searches: int | None = None) -> tuple[str, list[int]]:
         """The observation that answers a search, and its tokens."""
-        text = self._observation(self.passages(hits))
+        text = self._observation(self.passages(hits)) + self.budget(searches)
         return text, list(self._encode(text))
 
-    def notes(self, text: str) -> tuple[str, list[int]]:
+    def notes(self, text: str, searches: int | None = None) -> tuple[str, list[int]]:
         """What was read in the passages of a search, as the observation that answers it, and its tokens."""
         text = self._observation(self._cut_passages(self._controls.compose([(text, Origin.policy)])))
+        text += self.budget(searches)
         return text, list(self._encode(text))
 
     def passages(self, hits: Sequence[Hit]) -> str:

@@ -17,13 +17,13 @@ async def search_o1(question: Question, agent: Agent, request: Request) -> MetaE
     for which the context has no room ends the meta-episode with `context_limit`.
     """
 
-    async def read(transcript: Transcript, turn: Turn) -> tuple[str, list[int]] | None:
+    async def read(transcript: Transcript, turn: Turn, searches: int | None) -> tuple[str, list[int]] | None:
         reasoning = "\n".join(earlier.text for earlier in transcript.meta.episodes[-1].turns)
         prompt = agent.renderer.reading_prompt(reasoning, turn.content, turn.hits)
         reading = await transcript.aside(prompt)
         if reading is None:
             return None
         action, content = read_action(reading, agent.spec.protocol.tags)
-        return agent.renderer.notes(content if action is ActionKind.answer else reading.strip())
+        return agent.renderer.notes(content if action is ActionKind.answer else reading.strip(), searches)
 
     return await meta_episode(question, agent, request, read)

@@ -30,6 +30,13 @@ class AgentSpec:
     stop_when_confident: float | None = None
     """End once an answer's confidence reaches this; None runs every episode."""
 
+    def searches_left(self, spent: int) -> int | None:
+        """Searches of an episode that are still carried out, and leave a generation to answer, once `spent` of its turn
+        budget is gone; None for procedures whose agent does not choose when to search."""
+        if self.procedure not in ("meta_episode", "search_o1"):
+            return None
+        return max(0, self.max_turns - spent - (not self.protocol.final_generation))
+
     @classmethod
     def of(cls, study: Study, method_name: str) -> AgentSpec:
         """The spec of a study's method."""

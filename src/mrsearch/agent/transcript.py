@@ -53,9 +53,10 @@ class Transcript:
         """
         number = len(self.meta.episodes)
         independent = self.meta.context == "independent"
-        reflection = (
-            self.renderer.reflection(self.last_token, self.meta.question.question) if number and not independent else []
-        )
+        reflection = []
+        if number and not independent:
+            searches = self.agent.spec.searches_left(0)
+            reflection = self.renderer.reflection(self.last_token, self.meta.question.question, searches)
         start = len(self.meta.token_ids) if number else 0
         visible = self._inherited(number)
         protocol = self.renderer.protocol

@@ -15,9 +15,14 @@ def prompt_words(protocol: Protocol) -> set[str]:
 
 
 def words_of_methods(study: Study) -> list[str]:
-    """Words that only protocols of single methods say, sorted."""
+    """Words that only single methods or their protocols say, budgets and requests for summaries among them, sorted."""
     words: set[str] = set()
     for name, method in study.methods.items():
+        prompts = study.of(name).protocol.prompts
         if method.protocol:
             words |= prompt_words(study.of(name).protocol)
+        if method.context == "summary":
+            words |= set(prompts.summary.split())
+        for searches in range(study.max_turns_of(name) + 1 if prompts.budget else 0):
+            words |= set(prompts.budget.replace("{searches}", str(searches)).split())
     return sorted(words - prompt_words(study.protocol))

@@ -87,6 +87,10 @@ class Prompts(Model):
     """User message of `search_o1`'s reading; holds {reasoning}, {query} and {information}."""
     invalid_action: str = INVALID_ACTION_HINT
     """Hint after a generation that held no complete action."""
+    budget: str = ""
+    """What a searching agent is told of its budget after the first prompt, reflection prompts, observations and hints;
+    field searches: how many more of its episode are carried out, with a generation left to answer. Empty tells nothing.
+    Example: "You may search {searches} more times."."""
 
     def first(self, procedure: str) -> str:
         """The first user message of a method's procedure; meta_episode and search_o1 read the one called search."""
@@ -102,10 +106,18 @@ class Prompts(Model):
 
     @model_serializer(mode="wrap")
     def _without_idle_texts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The prompt of summaries is left out where it is the default, so that digests of studies without any stay as
-        they are."""
+        """Prompts of summaries and budgets are left out at their defaults, so that digests of studies without any stay
+        as they are."""
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "summary" or value != SUMMARY_PROMPT}
+        idle = {"summary": SUMMARY_PROMPT, "budget": ""}
+        return {key: value for key, value in values.items() if key not in idle or value != idle[key]}
+
+    @field_validator("budget")
+    @classmethod
+    def _has_searches(cls, text: str) -> str:
+        if text and "{searches}" not in text:
+            raise ValueError(f"the prompt {text[:40]!r}... lacks the field {{searches}}")
+        return text
 
     @field_validator("search", "direct", "cot", "rag", "ircot")
     @classmethod

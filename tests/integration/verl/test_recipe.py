@@ -11,7 +11,9 @@ from support.trainings import training_run
 from mrsearch.config import Run, load_study
 from mrsearch.training.verl.rl import advantage, recipe
 
-STUDIES = {name: load_study(Run(study=name), ROOT) for name in ("paper", "asearcher", "ablations", "baselines", "rivals")}
+STUDIES = {
+    name: load_study(Run(study=name), ROOT) for name in ("paper", "asearcher", "ablations", "baselines", "rivals")
+}
 TRAINED = {
     name: [each for each, method in study.methods.items() if method.train and study.training_stage(each) == "train"]
     for name, study in STUDIES.items()
@@ -25,7 +27,8 @@ CASES = [
     for nodes in (1, 2)
     for rollout in ("sglang", "vllm")
     # Ablations are of the 7B model; nodes and engines do not depend on the variant.
-    if study not in ("ablations", "baselines", "rivals") or (model == "qwen2.5-7b" and (nodes, rollout) == (1, "sglang"))
+    if study not in ("ablations", "baselines", "rivals")
+    or (model == "qwen2.5-7b" and (nodes, rollout) == (1, "sglang"))
 ]
 
 

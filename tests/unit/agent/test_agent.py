@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mrsearch.agent.meta_episode import training_sequences
@@ -9,7 +11,7 @@ from mrsearch.agent.ports import DeadlineError, Finish, Generation
 from mrsearch.agent.record_files import read_records, write_records
 from mrsearch.agent.records import ActionKind, StopReason
 from mrsearch.agent.transcript import turn_seed
-from mrsearch.config.protocol import Protocol
+from mrsearch.config.protocol import Prompts, Protocol
 
 SEARCH = "<think> find </think> <search> Gadurin prize </search>"
 ANSWER = "<answer> Bla </answer>"
@@ -191,6 +193,22 @@ def test_without_time_for_a_summary_no_later_episode_begins(stage):
     meta = stage.play(Late(), episodes=2, context="summary")
     assert (actions(meta), meta.stop) == ([["answer"]], StopReason.deadline)
     assert meta.episodes[0].stop is StopReason.answered
+
+
+def test_an_agent_is_told_its_budget_where_the_protocol_says_so(stages):
+    for final, counts in ((False, [2, 1, 0, 2, 1]), (True, [3, 2, 1, 3, 2])):
+        stage = stages["bpe"].having(prompts=Prompts(budget=" left {searches} ."), final_generation=final, max_turns=3)
+        policy = stage.policy([SEARCH, NOTHING, ANSWER, SEARCH, ANSWER])
+        meta = stage.play(policy, episodes=2)
+        told = [stage.renderer.decode(seen).count(" left ") for seen, _, _ in policy.calls]
+        assert told == [1, 2, 3, 4, 5]
+        assert re.findall(r" left (\d) \.", stage.renderer.decode(meta.token_ids)) == [str(count) for count in counts]
+        first, hinted = meta.episodes[0].turns[:2]
+        assert first.observation.endswith(f" left {counts[1]} .") and hinted.observation.endswith(
+            f" left {counts[2]} ."
+        )
+        untold = stages["bpe"].having(final_generation=final, max_turns=3)
+        assert " left " not in untold.renderer.decode(untold.play(untold.policy([ANSWER])).token_ids)
 
 
 def test_each_turn_has_a_seed_of_its_own(stage):

@@ -112,6 +112,13 @@ def test_words_of_one_methods_prompts_are_words_of_the_tiny_model() -> None:
     assert words_of_methods(load()) == []
 
 
+def test_words_of_budgets_and_of_requests_for_summaries_are_in_the_vocabulary() -> None:
+    told = load(methods__mr_search__protocol={"prompts": {"budget": "left {searches}"}, "max_turns": 2})
+    assert words_of_methods(told) == ["0", "1", "2", "left"]
+    asked = load(methods__mr_search__context="summary", protocol__prompts__summary="note it")
+    assert words_of_methods(asked) == ["it", "note"]
+
+
 def test_a_written_study_keeps_each_methods_settings(study: Study, tmp_path: Path) -> None:
     write_study(study, tmp_path / "study.json")
     assert digest(read_study(tmp_path / "study.json")) == digest(study)

@@ -50,6 +50,7 @@ def test_the_paper_study_has_seven_averaged_benchmarks_and_asearcher(root: Path)
             {"episodes": 2, "context": "summary", "train": {"algorithm": "mr_search", "turn_credit": {}}},
             "context: summary ends episodes with one that does neither",
         ),
+        ("protocol.prompts.budget", "many left", "lacks the field {searches}"),
         ("methods.base", {}, "methods.base"),
         ("benchmarks.popular.source", "single_hop", "benchmarks.popular reads 'single_hop'"),
         ("benchmarks", {}, "benchmarks is empty"),
