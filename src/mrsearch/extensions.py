@@ -108,3 +108,15 @@ RETRIEVERS = Vocabulary(
         "noisy": "mrsearch.retrieval.indexes.kinds:Noisy",
     },
 )
+PROCEDURES = Vocabulary(
+    "procedures",
+    "procedure",
+    {
+        "direct": "mrsearch.agent.procedures:answer_once",
+        "cot": "mrsearch.agent.procedures:answer_once",
+        "rag": "mrsearch.agent.procedures:answer_once",
+        "ircot": "mrsearch.agent.ircot:ircot",
+        "search_o1": "mrsearch.agent.search_o1:search_o1",
+        "meta_episode": "mrsearch.agent.meta_episode:meta_episode",
+    },
+)

@@ -32,7 +32,7 @@ class Agent:
 
     def __post_init__(self) -> None:
         assert self.spec.protocol == self.renderer.protocol, "the renderer speaks another protocol than the spec"
-        if self.spec.procedure in ("meta_episode", "search_o1"):
+        if self.spec.procedure not in ("direct", "cot", "rag", "ircot"):
             reflects = self.spec.episodes > 1 and self.spec.context != "independent"
             self.spec.protocol.require_wording("search", "invalid_action", *(["reflection"] if reflects else []))
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 from mrsearch.agent.agent import Agent, Request
-from mrsearch.agent.ircot import first_search, ircot, without_episodes
-from mrsearch.agent.meta_episode import meta_episode, run_episodes
+from mrsearch.agent.ircot import first_search, without_episodes
+from mrsearch.agent.meta_episode import run_episodes
 from mrsearch.agent.ports import Hit
 from mrsearch.agent.records import ActionKind, MetaEpisode, Question, StopReason
-from mrsearch.agent.search_o1 import search_o1
 from mrsearch.agent.transcript import Transcript
+from mrsearch.extensions import PROCEDURES
+
+
+class AgentProcedure(Protocol):
+    """How an agent answers a question, as entry points of the group `mrsearch.procedures` name it: a function, or an
+    object that can be called.
+
+    An installed one may have a pydantic model `Settings`, whose values are `agent.spec.procedure_settings`. It says by
+    `searches = False` that it needs no engine, and by `reflects = True` that it goes through `agent.spec.episodes`.
+    """
+
+    async def __call__(self, question: Question, agent: Agent, request: Request) -> MetaEpisode:
+        """The record of one question, made with `Transcript`, or by changing question, agent or request and calling
+        another procedure."""
+        ...
 
 
 async def run_procedure(question: Question, agent: Agent, request: Request) -> MetaEpisode:
@@ -18,8 +33,11 @@ async def run_procedure(question: Question, agent: Agent, request: Request) -> M
     spec = agent.spec
     if spec.temperature is not None:
         request = replace(request, temperature=spec.temperature)
-    run = {"meta_episode": meta_episode, "ircot": ircot, "search_o1": search_o1}.get(spec.procedure, answer_once)
-    return await run(question, agent, request)
+    run: AgentProcedure = PROCEDURES.load(spec.procedure)
+    meta = await run(question, agent, request)
+    if not isinstance(meta, MetaEpisode):
+        raise ValueError(f"procedure {spec.procedure} of {PROCEDURES.package(spec.procedure)} returned no MetaEpisode")
+    return meta
 
 
 async def answer_once(question: Question, agent: Agent, request: Request) -> MetaEpisode:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from mrsearch.config.methods import Context, Procedure
+from mrsearch.config.installed import settings_of
+from mrsearch.config.methods import Context
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.study import Study
+from mrsearch.extensions import PROCEDURES
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class AgentSpec:
     """How one method acts: the protocol with the method's own choices resolved."""
 
     protocol: Protocol
-    procedure: Procedure = "meta_episode"
+    procedure: str = "meta_episode"
     episodes: int = 1
     """Episodes of a meta-episode (the paper's N)."""
     max_turns: int = 3
@@ -29,11 +32,13 @@ class AgentSpec:
     """End once this many answers in a row agree; None runs every episode."""
     stop_when_confident: float | None = None
     """End once an answer's confidence reaches this; None runs every episode."""
+    procedure_settings: Any = None
+    """Of an installed procedure, by its own model."""
 
     def searches_left(self, spent: int) -> int | None:
         """Searches of an episode that are still carried out, and leave a generation to answer, once `spent` of its turn
         budget is gone; None for procedures whose agent does not choose when to search."""
-        if self.procedure not in ("meta_episode", "search_o1"):
+        if self.procedure in ("direct", "cot", "rag", "ircot"):
             return None
         return max(0, self.max_turns - spent - (not self.protocol.final_generation))
 
@@ -42,9 +47,12 @@ class AgentSpec:
         """The spec of a study's method."""
         study = study.of(method_name)
         method = study.methods[method_name]
+        installed = method.procedure_package is not None
+        settings = settings_of(PROCEDURES, method.procedure, method.procedure_settings) if installed else None
         return cls(
             protocol=study.protocol,
             procedure=method.procedure,
+            procedure_settings=settings,
             episodes=method.episodes,
             max_turns=study.max_turns_of(method_name),
             topk=study.retrieval.topk,

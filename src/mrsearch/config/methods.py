@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mrsearch.config.base import MOST, Measured, Model, Name, PositiveFloat, PositiveInt
+from mrsearch.config.installed import completed
 from mrsearch.config.method_settings import SHARED, KeysOf, MethodRetrieval
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.training import PolicyTraining, Train
+from mrsearch.extensions import PROCEDURES
 
 Procedure = Literal["direct", "cot", "rag", "ircot", "search_o1", "meta_episode"]
 Context = Literal["full", "previous", "summary", "independent"]
@@ -17,6 +19,8 @@ ONE_GENERATION = ("direct", "cot", "rag")
 WITHOUT_SEARCH = ("direct", "cot")
 SETTINGS = ("training", "protocol", "retrieval")
 """Keys of a method that take the place of the study's."""
+IDLE = (*SETTINGS, "sweep", "procedure_settings", "procedure_package")
+"""Keys of a method that say nothing where they are empty."""
 
 
 class SweepPoint(Model):
@@ -33,9 +37,14 @@ class Method(Model):
 
     label: str | None = None
     """How tables and figures call it; null is the method's own name."""
-    procedure: Procedure = "meta_episode"
+    procedure: Procedure | Name = "meta_episode"
     """direct, cot and rag answer in one generation; ircot searches with every sentence of its reasoning; search_o1
-    searches and reads the passages in a generation of its own; meta_episode searches and reflects."""
+    searches and reads the passages in a generation of its own; meta_episode searches and reflects. Installed packages
+    add others."""
+    procedure_settings: dict[str, Any] = {}
+    """Settings of an installed procedure, by its package's own model."""
+    procedure_package: str | None = None
+    """Name and version of the package of an installed procedure; written down when a study is started."""
     policy: Name | None = None
     """Whose weights run it: `base` or a trained method; null is the method itself where it trains, else `base`."""
     episodes: PositiveInt = 1
@@ -82,7 +91,16 @@ class Method(Model):
     @property
     def searches(self) -> bool:
         """Whether its procedure searches, so that it needs an engine."""
+        if self.procedure_package is not None:
+            return bool(getattr(PROCEDURES.load(self.procedure), "searches", True))
         return self.procedure not in WITHOUT_SEARCH
+
+    @property
+    def reflects(self) -> bool:
+        """Whether its procedure goes through episodes that see those before them."""
+        if self.procedure_package is not None:
+            return bool(getattr(PROCEDURES.load(self.procedure), "reflects", False))
+        return self.procedure == "meta_episode"
 
     @property
     def parallel(self) -> bool:
@@ -105,7 +123,12 @@ class Method(Model):
         """Settings of its own and its point in a sweep are left out where it has none, so that digests of studies
         without any stay as they are."""
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key not in (*SETTINGS, "sweep") or value}
+        return {key: value for key, value in values.items() if key not in IDLE or value}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _procedure_is_there(cls, raw: Any) -> Any:
+        return completed(raw, PROCEDURES, "procedure", "procedure_settings", "procedure_package")
 
     @model_validator(mode="after")
     def _settings_fit_the_method(self) -> Method:
@@ -131,7 +154,7 @@ class Method(Model):
 
     @model_validator(mode="after")
     def _episodes_fit_the_procedure(self) -> Method:
-        if self.procedure != "meta_episode" and self.episodes != 1 and not self.parallel:
+        if not self.reflects and self.episodes != 1 and not self.parallel:
             how = "answers in one generation" if self.procedure in ONE_GENERATION else "does not reflect"
             raise ValueError(
                 f"procedure {self.procedure!r} {how}: remove episodes ({self.episodes}), or set context: "

@@ -93,16 +93,14 @@ class Prompts(Model):
     Example: "You may search {searches} more times."."""
 
     def first(self, procedure: str) -> str:
-        """The first user message of a method's procedure; meta_episode and search_o1 read the one called search."""
+        """The first user message of a method's procedure; meta_episode, search_o1 and installed ones read that called
+        search."""
         return {
-            "meta_episode": self.search,
-            "search_o1": self.search,
-            "search": self.search,
             "direct": self.direct,
             "cot": self.cot,
             "rag": self.rag,
             "ircot": self.ircot,
-        }[procedure]
+        }.get(procedure, self.search)
 
     @model_serializer(mode="wrap")
     def _without_idle_texts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

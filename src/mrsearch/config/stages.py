@@ -14,6 +14,7 @@ from mrsearch.config.methods import SETTINGS
 from mrsearch.config.prompt_words import words_of_methods
 from mrsearch.config.reward import Reward
 from mrsearch.config.study import Study
+from mrsearch.extensions import PROCEDURES
 
 OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
 """Keys of a method that change nothing while they are null."""
@@ -191,8 +192,10 @@ def _evaluation(study: Study) -> dict[str, object]:
 
 def _protocol(study: Study, method: str | None = None) -> dict[str, object]:
     """The protocol without the prompts that the method, or else every method, can do without."""
-    used = PROMPTS.get(study.methods[method].procedure, ()) if method else ()
-    excluded = {prompt for prompts in PROMPTS.values() for prompt in prompts if prompt not in used}
+    procedure = study.methods[method].procedure if method else "meta_episode"
+    used = PROMPTS.get(procedure, ())
+    installed = procedure not in PROCEDURES.built_in  # it may read any of them
+    excluded = {prompt for prompts in PROMPTS.values() for prompt in prompts if prompt not in used and not installed}
     return study.protocol.model_dump(mode="json", exclude={"prompts": excluded})
 
 
