@@ -120,3 +120,29 @@ PROCEDURES = Vocabulary(
         "meta_episode": "mrsearch.agent.meta_episode:meta_episode",
     },
 )
+REWARD_BASES = Vocabulary(
+    "reward_bases",
+    "base of a reward",
+    {
+        "em": "mrsearch.agent.rewards:exact_match",
+        "f1": "mrsearch.agent.rewards:word_overlap",
+        "sub_em": "mrsearch.agent.rewards:contained_answer",
+    },
+)
+REWARD_TERMS = Vocabulary(
+    "reward_terms",
+    "term of a reward",
+    {
+        "format": "mrsearch.agent.rewards:well_formed",
+        "format_when_wrong": "mrsearch.agent.rewards:well_formed_when_wrong",
+        "searches": "mrsearch.agent.rewards:search_counts",
+        "invalid_actions": "mrsearch.agent.rewards:invalid_actions",
+        "repeated_queries": "mrsearch.agent.rewards:repeated_queries",
+        "repeated_passages": "mrsearch.agent.rewards:repeated_passages",
+        "unsearched_answers": "mrsearch.agent.rewards:unsearched_answers",
+        "no_answer": "mrsearch.agent.rewards:no_answer",
+        "repeated_answers": "mrsearch.agent.rewards:repeated_answers",
+        "retrieval_hit": "mrsearch.agent.rewards:retrieval_hit",
+        "improvement": "mrsearch.agent.rewards:improvement",
+    },
+)

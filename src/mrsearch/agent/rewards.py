@@ -6,17 +6,21 @@ their rewards from `episode_rewards`; tables and validations report scores alone
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any, Protocol
 
 from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Turn
 from mrsearch.agent.scoring import episode_scores, hit_holds_answer, normalize
 from mrsearch.agent.tally import searches
-from mrsearch.config.protocol import Protocol
+from mrsearch.config.installed import settings_of
+from mrsearch.config.protocol import Protocol as AgentProtocol
 from mrsearch.config.reward import Reward
 from mrsearch.config.wording import Tags
+from mrsearch.extensions import REWARD_BASES, REWARD_TERMS, Vocabulary
 
 SCORE, BASE = "score", "base"
 """Names among the terms: what `protocol.scoring` gives, and the reward's base where that is another."""
@@ -28,8 +32,22 @@ class ScoredMetaEpisode:
 
     meta: MetaEpisode
     scores: list[float]
-    """The base: of each episode's answer."""
+    """The base: of each episode's answer. Empty for a base itself."""
     tags: Tags
+    settings: Any = None
+    """Of an installed base or term, by its own model."""
+
+
+class RewardMeasure(Protocol):
+    """A base or a term of rewards, as entry points of the groups `mrsearch.reward_bases` and `mrsearch.reward_terms`
+    name it: a function, or an object that can be called.
+
+    An installed one may have a pydantic model `Settings`, whose values are `scored.settings`.
+    """
+
+    def __call__(self, scored: ScoredMetaEpisode) -> list[float]:
+        """One finite number for each episode of `scored.meta` that took place."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +60,20 @@ class EpisodeRewards:
     the score alone."""
 
 
-def episode_rewards(meta: MetaEpisode, reward: Reward, protocol: Protocol) -> EpisodeRewards:
+def episode_rewards(meta: MetaEpisode, reward: Reward, protocol: AgentProtocol) -> EpisodeRewards:
     """The reward of each episode that took place:
 
     each_episode x (base + sum of weight x term), and in the last one last_episode x (its base -
     last_episode_repetition x repeated answers) more.
     """
     base = reward.base or protocol.scoring
-    scores = episode_scores(meta, base)
+    scores = _values(REWARD_BASES, base, ScoredMetaEpisode(meta, [], protocol.tags), reward.base_settings)
     scored = ScoredMetaEpisode(meta, scores, protocol.tags)
     weights = {name: weight for name, weight in reward.terms.model_dump().items() if weight}
-    terms = {name: TERMS[name](scored) for name in weights}
+    terms = {name: _values(REWARD_TERMS, name, scored, {}) for name in weights}
+    for name, term in reward.installed_terms.items():
+        weights[name] = term.weight
+        terms[name] = _values(REWARD_TERMS, name, scored, term.settings)
     counted = scores
     if reward.base_needs_format:
         counted = [score * intact for score, intact in zip(scores, well_formed(scored), strict=True)]
@@ -159,20 +180,34 @@ def improvement(scored: ScoredMetaEpisode) -> list[float]:
     return [now - then for now, then in zip(scored.scores, before, strict=True)]
 
 
-TERMS: dict[str, Callable[[ScoredMetaEpisode], list[float]]] = {
-    "format": well_formed,
-    "format_when_wrong": well_formed_when_wrong,
-    "searches": search_counts,
-    "invalid_actions": invalid_actions,
-    "repeated_queries": repeated_queries,
-    "repeated_passages": repeated_passages,
-    "unsearched_answers": unsearched_answers,
-    "no_answer": no_answer,
-    "repeated_answers": repeated_answers,
-    "retrieval_hit": retrieval_hit,
-    "improvement": improvement,
-}
-"""By their name in `RewardTerms`."""
+def exact_match(scored: ScoredMetaEpisode) -> list[float]:
+    """1 for an episode whose answer is a gold answer in normal form."""
+    return episode_scores(scored.meta, "em")
+
+
+def word_overlap(scored: ScoredMetaEpisode) -> list[float]:
+    """F1 of the words of each episode's answer."""
+    return episode_scores(scored.meta, "f1")
+
+
+def contained_answer(scored: ScoredMetaEpisode) -> list[float]:
+    """1 for an episode whose answer contains a gold answer."""
+    return episode_scores(scored.meta, "sub_em")
+
+
+def _values(vocabulary: Vocabulary, name: str, scored: ScoredMetaEpisode, settings: dict[str, Any]) -> list[float]:
+    """What a base or a term gives each episode; ValueError where an installed one gives something else."""
+    measure: RewardMeasure = vocabulary.load(name)
+    package = vocabulary.package(name)
+    if package is None:
+        return measure(scored)
+    values = measure(replace(scored, settings=settings_of(vocabulary, name, settings)))
+    if len(values) != len(scored.meta.episodes) or not all(math.isfinite(value) for value in values):
+        raise ValueError(
+            f"{vocabulary.noun} {name!r} of {package} gave {values!r:.200}: one finite number is expected for each of "
+            f"{len(scored.meta.episodes)} episodes"
+        )
+    return [float(value) for value in values]
 
 
 def _searches(episode: Episode) -> Iterator[Turn]:

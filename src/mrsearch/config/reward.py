@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from mrsearch.config.base import Measured, Model, NonNegativeFloat
+from mrsearch.config.base import Measured, Model, Name, NonNegativeFloat
+from mrsearch.config.installed import completed
+from mrsearch.extensions import REWARD_BASES, REWARD_TERMS
+
+OF_PACKAGES = ("base_settings", "base_package", "installed_terms")
+"""Keys of a reward that say nothing where they are empty."""
 
 
 class RewardTerms(Model):
@@ -38,16 +43,33 @@ class RewardTerms(Model):
     """The base less that of the episode before, 0 in the first (released scripts: 0)."""
 
 
+class InstalledTerm(Model):
+    """A term that an installed package adds."""
+
+    weight: Measured = 1.0
+    """Weight beside the base, as those of `terms`."""
+    settings: dict[str, Any] = {}
+    """Its settings, by the package's own model."""
+    package: str | None = None
+    """Name and version of the package; written down when a study is started."""
+
+
 class Reward(Model):
     """The reward of an episode. Tables and validations report scores, of which nothing here is a part."""
 
-    base: Literal["em", "f1", "sub_em"] | None = None
+    base: Literal["em", "f1", "sub_em"] | Name | None = None
     """Score of the episode's answer: exact match, word overlap, or whether it contains a gold answer; null takes
-    `protocol.scoring`."""
+    `protocol.scoring`. Installed packages add others."""
+    base_settings: dict[str, Any] = {}
+    """Settings of an installed base, by its package's own model."""
+    base_package: str | None = None
+    """Name and version of the package of an installed base; written down when a study is started."""
     base_needs_format: bool = False
     """Count the base only where the term `format` is 1 (ReSearch)."""
     terms: RewardTerms = RewardTerms()
     """Weights of further terms."""
+    installed_terms: dict[Name, InstalledTerm] = {}
+    """Further terms that installed packages add, by name. Example: {brevity: {weight: -0.1}}."""
     each_episode: NonNegativeFloat = 1.0
     """Weight of base and terms in every episode (the released scripts' beta: 1)."""
     last_episode: NonNegativeFloat = 0.0
@@ -62,6 +84,22 @@ class Reward(Model):
         """Whether it is the score and nothing else."""
         return self.model_copy(update={"base": None}) == Reward()
 
+    @model_serializer(mode="wrap")
+    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is of packages is left out where there is none, so that digests of studies without any stay as they
+        are."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key not in OF_PACKAGES or value}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_there(cls, raw: Any) -> Any:
+        raw = completed(raw, REWARD_BASES, "base", "base_settings", "base_package")
+        terms = raw.get("installed_terms") if isinstance(raw, dict) else None
+        if not isinstance(terms, dict):
+            return raw
+        return {**raw, "installed_terms": {name: _installed_term(str(name), term) for name, term in terms.items()}}
+
     @model_validator(mode="after")
     def _rewards_something(self) -> Reward:
         if not self.each_episode and not self.last_episode:
@@ -72,3 +110,17 @@ class Reward(Model):
                 "set last_episode above 0, or use terms.repeated_answers"
             )
         return self
+
+
+def _installed_term(name: str, raw: Any) -> Any:
+    """The term with its package; ValueError for a name that no package adds."""
+    if name in REWARD_TERMS.built_in:
+        raise ValueError(f"installed_terms.{name} is a term of no package: give its weight as terms.{name}")
+    values = raw.model_dump() if isinstance(raw, InstalledTerm) else raw
+    if not isinstance(values, dict):
+        return raw
+    try:
+        term = completed({**values, "term": name}, REWARD_TERMS, "term", "settings", "package")
+    except ValueError as error:
+        raise ValueError(f"installed_terms.{name}: {error}") from error
+    return {key: value for key, value in term.items() if key != "term"}

@@ -6,10 +6,11 @@ import pytest
 
 from mrsearch.agent.ports import Hit, Passage
 from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
-from mrsearch.agent.rewards import TERMS, ScoredMetaEpisode, episode_rewards
+from mrsearch.agent.rewards import ScoredMetaEpisode, episode_rewards
 from mrsearch.agent.scoring import episode_scores
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.reward import Reward, RewardTerms
+from mrsearch.extensions import REWARD_TERMS
 
 THOUGHT = "<think>so</think>"
 
@@ -63,7 +64,7 @@ BY_HAND = {
 @pytest.mark.parametrize("name", RewardTerms.model_fields)
 def test_a_term_by_hand(name: str, record: MetaEpisode) -> None:
     scored = ScoredMetaEpisode(record, episode_scores(record, "em"), Protocol().tags)
-    assert TERMS[name](scored) == BY_HAND[name]
+    assert REWARD_TERMS.load(name)(scored) == BY_HAND[name]
 
 
 def test_a_summary_breaks_no_format(record: MetaEpisode) -> None:
@@ -73,7 +74,7 @@ def test_a_summary_breaks_no_format(record: MetaEpisode) -> None:
 
 
 def test_every_weight_has_its_term_and_every_term_its_example() -> None:
-    assert [*TERMS] == [*RewardTerms.model_fields] == [*BY_HAND]
+    assert [*REWARD_TERMS.built_in] == [*RewardTerms.model_fields] == [*BY_HAND]
 
 
 def test_without_terms_the_reward_is_the_score(record: MetaEpisode) -> None:
@@ -134,7 +135,7 @@ def test_anything_around_the_blocks_is_another_format(text: str) -> None:
     good = turn("search", "q", text=f"\n{THOUGHT}\n<search> q </search>")
     answer = turn("answer", "x")
     values = [
-        TERMS["format"](ScoredMetaEpisode(meta_of(Episode(turns, "x")), [0.0], Protocol().tags))
+        REWARD_TERMS.load("format")(ScoredMetaEpisode(meta_of(Episode(turns, "x")), [0.0], Protocol().tags))
         for turns in ([good, answer], [turn("search", "q", text=text), answer], [good], [])
     ]
     assert values == [[1.0], [0.0], [0.0], [0.0]]
@@ -143,19 +144,19 @@ def test_anything_around_the_blocks_is_another_format(text: str) -> None:
 def test_no_answer_is_neither_repeated_nor_unsearched() -> None:
     silent = meta_of(Episode([turn("invalid", text="hm")]), Episode([turn("invalid", text="hm")]))
     scored = ScoredMetaEpisode(silent, [0.0, 0.0], Protocol().tags)
-    assert TERMS["no_answer"](scored) == [1, 1]
-    assert TERMS["repeated_answers"](scored) == TERMS["unsearched_answers"](scored) == [0, 0]
+    assert REWARD_TERMS.load("no_answer")(scored) == [1, 1]
+    assert REWARD_TERMS.load("repeated_answers")(scored) == REWARD_TERMS.load("unsearched_answers")(scored) == [0, 0]
 
 
 def test_the_search_behind_the_first_prompt_can_hit() -> None:
     record = meta_of(Episode([turn("answer", "x")], "x"))
     record.prompt_hits = [Hit(Passage("1", "Gustave Eiffel", "an engineer"), 1.0)]
     scored = ScoredMetaEpisode(record, [0.0], Protocol().tags)
-    assert (TERMS["retrieval_hit"](scored), TERMS["unsearched_answers"](scored)) == ([1], [0])
+    assert (REWARD_TERMS.load("retrieval_hit")(scored), REWARD_TERMS.load("unsearched_answers")(scored)) == ([1], [0])
 
 
 def test_no_episode_has_no_reward() -> None:
-    reward = Reward(last_episode=1.0, terms=dict.fromkeys(TERMS, 1.0))
+    reward = Reward(last_episode=1.0, terms=dict.fromkeys(REWARD_TERMS.built_in, 1.0))
     assert episode_rewards(meta_of(), reward, Protocol()).values == []
 
 

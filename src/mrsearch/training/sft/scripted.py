@@ -73,7 +73,7 @@ class _Maker:
         many = procedure == "meta_episode"
         spec = AgentSpec(
             self.study.protocol,
-            procedure,  # type: ignore[arg-type]
+            procedure,
             self.study.warm_start.episodes if many else 1,
             self.study.protocol.max_turns,
             self.study.retrieval.topk,
