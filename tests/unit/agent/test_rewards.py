@@ -70,7 +70,7 @@ def test_a_term_by_hand(name: str, record: MetaEpisode) -> None:
 def test_a_summary_breaks_no_format(record: MetaEpisode) -> None:
     record.episodes[1].turns.append(turn("summary", "iron", text="iron"))
     scored = ScoredMetaEpisode(record, episode_scores(record, "em"), Protocol().tags)
-    assert TERMS["format"](scored) == BY_HAND["format"]
+    assert REWARD_TERMS.load("format")(scored) == BY_HAND["format"]
 
 
 def test_every_weight_has_its_term_and_every_term_its_example() -> None:
