@@ -28,11 +28,18 @@ class Vocabulary:
     """What a name stands for, in messages."""
     built_in: Mapping[str, str]
     """This package's own, each with its module and attribute."""
+    without_object: tuple[str, ...] = ()
+    """Further names of this package's own, which stand for nothing that could be loaded."""
 
     @property
     def group(self) -> str:
         """The group of entry points."""
         return PREFIX + self.name
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """The names that need no other package."""
+        return (*self.built_in, *self.without_object)
 
     def installed(self) -> dict[str, EntryPoint]:
         """Entry points of installed packages by name. ValueError where two packages give the same name."""
@@ -48,13 +55,13 @@ class Vocabulary:
     def package(self, name: str) -> str | None:
         """Name and version of the package that adds it; None for this package's own. ValueError for an unknown name,
         which lists those that are known and installed."""
-        if name in self.built_in:
+        if name in self.own_names:
             return None
         points = self.installed()
         if name not in points:
             added = ", ".join(f"{added_name} ({_package(point)})" for added_name, point in sorted(points.items()))
             raise ValueError(
-                f"{name!r} is no {self.noun}: known are {', '.join(self.built_in)}; installed packages add "
+                f"{name!r} is no {self.noun}: known are {', '.join(self.own_names)}; installed packages add "
                 f"{added or 'none'}"
             )
         return _package(points[name])
@@ -62,6 +69,8 @@ class Vocabulary:
     def load(self, name: str) -> Any:
         """The object of a name, made where it is a class. ValueError for an unknown name, and for what cannot be
         imported."""
+        if name in self.without_object:
+            raise ValueError(f"{self.noun} {name!r} has no object of the group {self.group}")
         return _loaded(self, name, self.package(name))
 
 
@@ -119,6 +128,20 @@ PROCEDURES = Vocabulary(
         "search_o1": "mrsearch.agent.search_o1:search_o1",
         "meta_episode": "mrsearch.agent.meta_episode:meta_episode",
     },
+)
+ESTIMATORS = Vocabulary(
+    "estimators",
+    "algorithm",
+    {
+        "mr_search": "mrsearch.learning.advantages:mr_search",
+        "mt_grpo": "mrsearch.learning.advantages:mt_grpo",
+        "grpo": "mrsearch.learning.advantages:grpo",
+        "rloo": "mrsearch.learning.advantages:rloo",
+        "reinforce_plus_plus": "mrsearch.learning.advantages:reinforce_plus_plus",
+        "reinforce": "mrsearch.learning.advantages:reinforce",
+        "raft": "mrsearch.learning.advantages:raft",
+    },
+    without_object=("ppo", "sft"),  # one has a critic, the other imitates
 )
 REWARD_BASES = Vocabulary(
     "reward_bases",

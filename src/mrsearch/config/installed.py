@@ -59,7 +59,7 @@ def completed(raw: Any, vocabulary: Vocabulary, key: str, settings: str, package
     if not isinstance(raw, dict):
         return raw
     name, written = raw.get(key), raw.get(package)
-    if not isinstance(name, str) or name in vocabulary.built_in:
+    if not isinstance(name, str) or name in vocabulary.own_names:
         if raw.get(settings) or written:
             raise ValueError(f"{settings}: {key} ({name!r}) is of no installed package and takes none: remove them")
         return raw

@@ -18,7 +18,7 @@ from mrsearch.config.report import SUMMARY_COLUMNS, Report
 from mrsearch.config.retrieval import WITHOUT_SERVER, DenseRetriever, Retrieval
 from mrsearch.config.reward import Reward
 from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
-from mrsearch.config.training import COMPARING, PolicyTraining
+from mrsearch.config.training import PolicyTraining
 
 GPU_INDEXES = ("torch", "flat")
 """Indexes of dense retrievers that can lie on GPUs; flat by FAISS's build for them."""
@@ -400,7 +400,7 @@ class Study(Model):
     def _groups_can_be_compared(self) -> Study:
         for name, method in self.methods.items():
             size = self.training_of(name).group_size
-            if method.train and method.train.algorithm in COMPARING and size < 2:
+            if method.train and method.train.compares and size < 2:
                 raise ValueError(
                     f"training.group_size ({size}): methods.{name} trains by "
                     f"{method.train.algorithm}, which compares the meta-episodes of a question: set 2 or more"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mrsearch.config.base import (
     LARGEST,
@@ -17,12 +17,16 @@ from mrsearch.config.base import (
     PositiveFloat,
     PositiveInt,
 )
+from mrsearch.config.installed import completed
 from mrsearch.config.reward import Reward
 from mrsearch.config.verl import VerlTraining
+from mrsearch.extensions import ESTIMATORS
 
 Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_plus_plus", "reinforce", "raft", "ppo"]
 COMPARING = ("mr_search", "grpo", "rloo", "mt_grpo")
 """The algorithms that compare a meta-episode with the others of its group, and learn nothing from one alone."""
+OF_PACKAGES = ("algorithm_settings", "algorithm_package")
+"""Keys of a training that say nothing where they are empty."""
 
 
 class PolicyTraining(Model):
@@ -160,8 +164,12 @@ class TurnCredit(Model):
 class Train(Model):
     """What one trained method trains, and from where."""
 
-    algorithm: Algorithm | Literal["sft"]
-    """sft is supervised training; the others name their advantage estimator."""
+    algorithm: Algorithm | Literal["sft"] | Name
+    """sft is supervised training; the others name their advantage estimator. Installed packages add others."""
+    algorithm_settings: dict[str, Any] = {}
+    """Settings of an installed estimator, by its package's own model."""
+    algorithm_package: str | None = None
+    """Name and version of the package of an installed estimator; written down when a study is started."""
     demonstrations: Literal["scripted", "gold_answers", "self_generated"] = "scripted"
     """What `sft` imitates. scripted: the synthetic world's scripted demonstrations, by `warm_start`; gold_answers:
     golden answers in the place of the one generation of direct, cot or rag; self_generated: meta-episodes that the
@@ -183,6 +191,25 @@ class Train(Model):
     is blamed, nor on a meta-episode that the full context cut."""
     reward: Reward | None = None
     """What an episode is rewarded for; null takes `training.reward`, and anything else replaces the whole of it."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares the meta-episodes of a question, and learns nothing from one alone."""
+        if self.algorithm_package is not None:
+            return bool(getattr(ESTIMATORS.load(self.algorithm), "compares", True))
+        return self.algorithm in COMPARING
+
+    @model_serializer(mode="wrap")
+    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is of a package is left out where there is none, so that digests of studies without any stay as they
+        are."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key not in OF_PACKAGES or value}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _algorithm_is_there(cls, raw: Any) -> Any:
+        return completed(raw, ESTIMATORS, "algorithm", "algorithm_settings", "algorithm_package")
 
     @property
     def by_turn(self) -> bool:

@@ -101,6 +101,7 @@ def reinforce(
 
 
 Estimator = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
+"""Gives advantages [..., G, N] to rewards and existence of the same shape, by gamma and the mask [N] of episodes."""
 ESTIMATORS: dict[str, Estimator] = {
     "mr_search": mr_search,
     "mt_grpo": mt_grpo,
@@ -113,20 +114,35 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 def advantages(
-    algorithm: str,
+    algorithm: str | Estimator,
     rewards_GN: Tensor,
     exists_GN: Tensor,
     *,
     gamma: float = 1.0,
     episode_mask: Sequence[int] | None = None,
 ) -> Tensor:
-    """Advantages [..., G, N] by the estimator of that name; ValueError names the known ones."""
+    """Advantages [..., G, N] by an estimator, or by that of a name; ValueError for an unknown name, and for an
+    estimator that gives another shape or numbers that are not finite."""
+    mask_N = None if episode_mask is None else torch.tensor(episode_mask, dtype=rewards_GN.dtype)
+    if not isinstance(algorithm, str):
+        return _checked(algorithm(rewards_GN, exists_GN, gamma, mask_N), exists_GN)
     if algorithm not in ESTIMATORS:
         raise ValueError(
             f"algorithm {algorithm!r} has no advantage estimator here: known are {', '.join(sorted(ESTIMATORS))}"
         )
-    mask_N = None if episode_mask is None else torch.tensor(episode_mask, dtype=rewards_GN.dtype)
     return ESTIMATORS[algorithm](rewards_GN, exists_GN, gamma, mask_N)
+
+
+def _checked(values_GN: object, exists_GN: Tensor) -> Tensor:
+    """What an estimator of somebody else's gives, 0 where no episode took place."""
+    if not isinstance(values_GN, Tensor) or values_GN.shape != exists_GN.shape or not values_GN.is_floating_point():
+        raise ValueError(
+            f"the estimator gave {values_GN!r:.100}: advantages of shape {tuple(exists_GN.shape)} expected"
+        )
+    values_GN = torch.where(exists_GN, values_GN, torch.zeros_like(values_GN))
+    if not bool(torch.isfinite(values_GN).all()):
+        raise ValueError("the estimator gave an advantage that is no finite number")
+    return values_GN
 
 
 def _check(rewards_GN: Tensor, exists_GN: Tensor) -> None:

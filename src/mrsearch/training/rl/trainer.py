@@ -23,6 +23,7 @@ from mrsearch.learning.advantages import advantages
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.retrieval.engine import search_retries
 from mrsearch.training import checkpoints, groups
+from mrsearch.training.estimators import estimator_of
 from mrsearch.training.export import export_model
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
@@ -104,7 +105,7 @@ class LocalTrainer:
         rewarded = [episode_rewards(meta, settings, spec.protocol) for meta in metas]
         rewards, exists = reward_tensors([reward.values for reward in rewarded], config.group_size, spec.episodes)
         advantages_QGN = advantages(
-            train.algorithm, rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask
+            estimator_of(train), rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask
         )
         members, turns = [], None
         if train.by_turn:

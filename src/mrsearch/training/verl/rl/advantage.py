@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from mrsearch.config.training import Train
-from mrsearch.learning.advantages import ESTIMATORS, advantages
+from mrsearch.extensions import ESTIMATORS
+from mrsearch.learning.advantages import Estimator, advantages
 from mrsearch.learning.losses import Aggregation
+from mrsearch.training.estimators import estimator_of
 from mrsearch.training.turns import MemberTurns, group_turn_advantages
 
 PREFIX = "mrsearch_"
@@ -64,7 +66,7 @@ def group_tensors(
 def token_advantages(
     rows: Sequence[BatchRow],
     response_mask_BT: Tensor,
-    algorithm: str,
+    algorithm: str | Estimator,
     episodes: int,
     gamma: float = 1.0,
     episode_mask: Sequence[int] | None = None,
@@ -125,15 +127,15 @@ def _turn_values(
     return values
 
 
-def register() -> None:
-    """Make every estimator known to verl, as `mrsearch_<name>` for `algorithm.adv_estimator`.
+def register(*installed: str) -> None:
+    """Make every estimator known to verl, and those of these names, as `mrsearch_<name>` for `algorithm.adv_estimator`.
 
     verl hands an estimator one scalar reward per row. The episodes come from `trainer.EpisodeTrainer` as further
     arguments; ValueError where another trainer calls.
     """
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, register_adv_est
 
-    for name in ESTIMATORS:
+    for name in dict.fromkeys((*ESTIMATORS.built_in, *installed)):
         if PREFIX + name not in ADV_ESTIMATOR_REGISTRY:
             register_adv_est(PREFIX + name)(_estimator(name))
 
@@ -155,8 +157,9 @@ def _estimator(name: str) -> Any:
                 f"algorithm.adv_estimator {PREFIX + name} needs each episode's reward: set trainer.v1.trainer_mode to "
                 "mr_search"
             )
+        estimator = name if train is None else estimator_of(train)
         values_BT = token_advantages(
-            rows, response_mask, name, episodes, float(config.gamma), episode_mask, train, gains
+            rows, response_mask, estimator, episodes, float(config.gamma), episode_mask, train, gains
         )
         return values_BT, values_BT.clone()
 

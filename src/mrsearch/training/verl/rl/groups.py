@@ -6,6 +6,7 @@ from mrsearch.agent.record_lines import from_line
 from mrsearch.agent.records import MetaEpisode
 from mrsearch.learning.advantages import advantages
 from mrsearch.training import groups
+from mrsearch.training.estimators import estimator_of
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.verl.rl.advantage import group_tensors
 from mrsearch.training.verl.rl.batches import FetchedBatch
@@ -27,7 +28,7 @@ def keep_groups(run: TrainingRun, step: int, fetched: FetchedBatch) -> list[Meta
     advantages_QGN = None
     if train.algorithm != "ppo":
         advantages_QGN = advantages(
-            train.algorithm, rewards_QGN, exists_QGN, gamma=train.gamma, episode_mask=train.episode_mask
+            estimator_of(train), rewards_QGN, exists_QGN, gamma=train.gamma, episode_mask=train.episode_mask
         )[picked]
     metas = [meta for name in names for meta in candidates[name]]
     groups.keep(run.folder, step, metas, rewards_QGN[picked], exists_QGN[picked], advantages_QGN)

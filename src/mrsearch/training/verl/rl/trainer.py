@@ -55,9 +55,9 @@ class EpisodeTrainer(PPOTrainerSync):
     """One step is: meta-episodes, advantages by episode, updates. verl does all but what stands here."""
 
     def __init__(self, config: Any) -> None:
-        advantage.register()
         self.settings = config[TRAINER]
         self.run = TrainingRun.read(self.settings.run)
+        advantage.register(*([self.settings.algorithm] if self.run.settings.algorithm_package else []))
         self.study, self.training = self.run.study, self.run.study.training
         self.files = RunFiles(self.run.folder)
         self.monitor = Monitor(self.training.verl.health)
