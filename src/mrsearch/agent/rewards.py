@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Turn
 from mrsearch.agent.scoring import episode_scores, hit_holds_answer, normalize
 from mrsearch.agent.tally import searches
+from mrsearch.agent.turns import repeated_searches, turn_episodes
 from mrsearch.config.installed import settings_of
 from mrsearch.config.protocol import Protocol as AgentProtocol
 from mrsearch.config.reward import Reward
@@ -117,15 +118,9 @@ def invalid_actions(scored: ScoredMetaEpisode) -> list[float]:
 
 def repeated_queries(scored: ScoredMetaEpisode) -> list[float]:
     """Searches of each episode whose query an earlier search of the meta-episode had, in normal form."""
-    earlier: set[str] = set()
-    counts = []
-    for episode in scored.meta.episodes:
-        count = 0
-        for turn in _searches(episode):
-            query = normalize(turn.content) or turn.content.lower()
-            count += query in earlier
-            earlier.add(query)
-        counts.append(float(count))
+    counts = [0.0] * len(scored.meta.episodes)
+    for episode, repeated in zip(turn_episodes(scored.meta), repeated_searches(scored.meta), strict=True):
+        counts[episode] += repeated
     return counts
 
 

@@ -20,16 +20,23 @@ def turn_numbers(meta: MetaEpisode) -> list[int]:
     return numbers
 
 
-def abnormal_turns(meta: MetaEpisode) -> list[bool]:
-    """Whether each turn is an invalid action, or a search whose query, in normal form, the meta-episode had before."""
+def repeated_searches(meta: MetaEpisode) -> list[bool]:
+    """Whether each turn is a search whose query, in normal form, an earlier search of the meta-episode had."""
     earlier: set[str] = set()
-    abnormal = []
+    repeated = []
     for turn in (turn for episode in meta.episodes for turn in episode.turns):
         query = normalize(turn.content) or turn.content.lower() if turn.action is ActionKind.search else None
-        abnormal.append(turn.action is ActionKind.invalid or query in earlier)
+        repeated.append(query in earlier)
         if query is not None:
             earlier.add(query)
-    return abnormal
+    return repeated
+
+
+def abnormal_turns(meta: MetaEpisode) -> list[bool]:
+    """Whether each turn is an invalid action or a repeated search."""
+    turns = [turn for episode in meta.episodes for turn in episode.turns]
+    pairs = zip(turns, repeated_searches(meta), strict=True)
+    return [turn.action is ActionKind.invalid or repeated for turn, repeated in pairs]
 
 
 def kept_turns(meta: MetaEpisode) -> list[int]:

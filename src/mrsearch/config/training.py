@@ -18,6 +18,7 @@ from mrsearch.config.base import (
     PositiveInt,
 )
 from mrsearch.config.installed import completed
+from mrsearch.config.reasoning import ReasoningLimits
 from mrsearch.config.reward import Reward
 from mrsearch.config.verl import VerlTraining
 from mrsearch.extensions import ESTIMATORS
@@ -92,6 +93,8 @@ class PolicyTraining(Model):
     null saves by steps alone."""
     checkpoints_kept: PositiveInt = 2
     """Newest checkpoints kept."""
+    reasoning: ReasoningLimits = ReasoningLimits()
+    """Alarms about what the policy writes."""
     verl: VerlTraining = VerlTraining()
     """What `backend: verl` needs beside the above."""
 

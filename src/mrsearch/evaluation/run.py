@@ -19,6 +19,7 @@ from mrsearch.agent.answers import answers, drop_answers
 from mrsearch.agent.pieces import vocabulary_pieces
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
+from mrsearch.agent.reasoning import ReasoningCounts, reasoning_shares
 from mrsearch.agent.record_files import write_sealed_records
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
@@ -226,7 +227,10 @@ class _Runner:
             drop_answers(folder)
         seconds = time.monotonic() - started
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cost_file(path), {"questions": len(records), "seconds": seconds, **counts})
+        reasoning = (ReasoningCounts.of(record, self.study.protocol.tags) for record in records)
+        shares = reasoning_shares(reasoning, self.study.methods[self.method].searches)
+        costs = {"questions": len(records), "seconds": seconds, **counts, "reasoning": shares}
+        write_json(cost_file(path), costs)
         scores = score_file(path.parent, benchmark, decoding)
         key = (self.model, self.method, self.seed, decoding, benchmark)
         seal_file(scores, scores, write_scores(self.study, key, records, scores))

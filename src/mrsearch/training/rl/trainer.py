@@ -13,6 +13,7 @@ import torch
 
 from mrsearch.agent.ports import SearchEngine
 from mrsearch.agent.questions import read_questions
+from mrsearch.agent.reasoning import ReasoningCounts, reasoning_shares
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.rewards import episode_rewards
@@ -25,6 +26,7 @@ from mrsearch.retrieval.engine import search_retries
 from mrsearch.training import checkpoints, groups
 from mrsearch.training.estimators import estimator_of
 from mrsearch.training.export import export_model
+from mrsearch.training.health import ReasoningMonitor, Unhealthy
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
 from mrsearch.training.rl.turns import advantages_of_turns, member_turns
@@ -68,19 +70,27 @@ class LocalTrainer:
             checkpoints.restore(checkpoint, policy.model, optimizer)
             step, self.tally = checkpoint.next_step, Tally(**checkpoint.counters)
         self.steps.resume_at(step)
+        monitor = ReasoningMonitor(config.reasoning)
+        for row in self.steps.rows():
+            monitor.look(row)
         stop, clock = StopRequest(folder).listen(), SaveClock(config.checkpoint_minutes)
         while step < config.steps and not self._spent():
             began = time.perf_counter()
             row = self._step(step, pool, policy, renderer, spec, optimizer, reference)
             row |= {"total_tokens": self.tally.tokens, "seconds": time.perf_counter() - began}
-            self.steps.add({"step": step, **row})
+            alarms = monitor.look(row)
+            for name, text in alarms.items():
+                log.warning("step %d: %s: %s", step + 1, name, text)
+            self.steps.add({"step": step, **row, "alarms": sorted(alarms)})
             step += 1
-            stopping = stop.after(step)
-            due = step % config.checkpoint_every == 0 or clock.due()
+            stopping, illness = stop.after(step), monitor.verdict(alarms)
+            due = step % config.checkpoint_every == 0 or clock.due() or illness is not None
             if stopping or due or step == config.steps or self._spent():
                 counters = asdict(self.tally)
                 checkpoints.save(folder, step, policy.model, optimizer, counters, config.checkpoints_kept)
                 clock.saved()
+            if illness is not None:
+                raise Unhealthy(illness)
             if stopping:
                 raise Stopped
         out = self.run.out.model
@@ -123,6 +133,8 @@ class LocalTrainer:
             self.show(step, metas)
         before, self._retries = self._retries, search_retries(self.engine)
         summary = step_summary(counts, rewards, exists, search_retries=self._retries - before)
+        reasoning = [ReasoningCounts.of(meta, spec.protocol.tags) for meta in metas]
+        summary |= reasoning_shares(reasoning, self.run.study.methods[self.run.method].searches)
         summary |= term_means([reward.terms for reward in rewarded], spec.episodes, len(counts))
         return {**summary, **turn_summary(members, train), **updated}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mrsearch.agent.reasoning import ReasoningCounts
 from mrsearch.agent.tally import MetaEpisodeCounts
 from mrsearch.training.verl.rl.advantage import BatchRow
 from mrsearch.training.verl.rl.rows import FACTS, RECORD
@@ -27,6 +28,10 @@ class FetchedBatch:
     def counts(self) -> list[MetaEpisodeCounts]:
         """Of every meta-episode once; padding left out."""
         return [MetaEpisodeCounts(**fact["counts"]) for fact in self._by_meta_episode()]
+
+    def reasoning(self) -> list[ReasoningCounts]:
+        """Of every meta-episode once; padding left out."""
+        return [ReasoningCounts(**fact["reasoning"]) for fact in self._by_meta_episode()]
 
     def terms(self) -> list[dict[str, list[float]]]:
         """Terms of the rewards of every meta-episode, as `EpisodeRewards` has them; padding left out."""

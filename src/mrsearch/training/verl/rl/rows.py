@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrsearch.agent.beliefs import GoldReply
 from mrsearch.agent.meta_episode import training_sequences
+from mrsearch.agent.reasoning import ReasoningCounts
 from mrsearch.agent.records import MetaEpisode
 from mrsearch.agent.rewards import EpisodeRewards
 from mrsearch.agent.tally import MetaEpisodeCounts
@@ -35,6 +36,8 @@ class Facts:
     weight: float
     """Share of the meta-episode's trained tokens that this row trains; the rows of one sum to 1."""
     counts: MetaEpisodeCounts
+    """Of the whole meta-episode."""
+    reasoning: ReasoningCounts
     """Of the whole meta-episode."""
     turns: list[list[int]]
     """[turn, first, end) of the response tokens of each turn that this row trains, in order."""
@@ -72,7 +75,7 @@ def loop_rows(
     generated."""
     sequences = [sequence for sequence in training_sequences(meta, protocol) if any(sequence.loss_mask)]
     total = sum(sum(sequence.loss_mask) for sequence in sequences)
-    counts = MetaEpisodeCounts.of(meta)
+    counts, reasoning = MetaEpisodeCounts.of(meta), ReasoningCounts.of(meta, protocol.tags)
     rows = []
     for sequence in sequences:
         start = meta.prompt_length
@@ -82,6 +85,7 @@ def loop_rows(
             spans=spans(sequence.episode_ids[start:]),
             weight=sum(sequence.loss_mask) / total,
             counts=counts,
+            reasoning=reasoning,
             turns=[run for run in spans(sequence.turn_ids[start:]) if run[0] >= 0],
             turn_episodes=turn_episodes(meta),
             unmasked=kept_turns(meta),

@@ -17,9 +17,11 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.workers.utils.padding import response_to_nested
 
+from mrsearch.agent.reasoning import reasoning_shares
 from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.files import read_json, write_json, write_text
 from mrsearch.seal import seal
+from mrsearch.training.health import ReasoningMonitor, Unhealthy
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.outlook import Budget
 from mrsearch.training.run import TrainingRun
@@ -60,7 +62,10 @@ class EpisodeTrainer(PPOTrainerSync):
         advantage.register(*([self.settings.algorithm] if self.run.settings.algorithm_package else []))
         self.study, self.training = self.run.study, self.run.study.training
         self.files = RunFiles(self.run.folder)
-        self.monitor = Monitor(self.training.verl.health)
+        self.monitors: tuple[Monitor, ReasoningMonitor] = (
+            Monitor(self.training.verl.health),
+            ReasoningMonitor(self.training.reasoning),
+        )
         self.start_up = StartUp(self.run.folder)
         self.tally = Tally()
         self.clock = SaveClock(self.training.checkpoint_minutes)
@@ -104,6 +109,9 @@ class EpisodeTrainer(PPOTrainerSync):
         steps = TrainingLog(self.run.folder, self.run.title, Budget.of(self.run))
         steps.resume_at(done)
         self._replace_row(steps, done)
+        for row in steps.rows():
+            for monitor in self.monitors:
+                monitor.look(row)
         self.logger = Recorder(self.logger, steps, self.run.tracker())
 
     def _replace_row(self, steps: TrainingLog, done: int) -> None:
@@ -114,20 +122,35 @@ class EpisodeTrainer(PPOTrainerSync):
 
     def on_step_begin(self) -> None:
         """The last step's metrics are written: if they were bad enough, end here."""
-        self.monitor.verdict(self._alarms)
+        if (illness := self._illness()) is not None:
+            raise Unhealthy(illness)
         self._began = time.perf_counter()
         super().on_step_begin()
 
     def on_step_end(self) -> None:
-        """End early where somebody asked for it or the token budget is spent; save where it is time."""
+        """End early where somebody asked for it or the token budget is spent; save where it is time, and before an
+        alarm ends the training."""
+        self._look()
         reason = self._reason_to_end()
-        if (reason is not None or self.clock.due()) and self._saved != self.global_steps:
+        due = reason is not None or self.clock.due() or self._illness() is not None
+        if due and self._saved != self.global_steps:
             self._save_checkpoint()
         if reason is not None:
             write_json(self.files.ended, {"step": self.global_steps, "reason": reason})
             self.total_training_steps = self.global_steps
         super().on_step_end()
         self._note_phase(FIRST_STEP)
+
+    def _look(self) -> None:
+        row = self._row | translated(self._metrics)
+        self._alarms = {name: text for monitor in self.monitors for name, text in monitor.look(row).items()}
+        for name, text in self._alarms.items():
+            log.warning("step %d: %s: %s", self.global_steps, name, text)
+
+    def _illness(self) -> str | None:
+        """Why the step's alarms end the training; None where they do not."""
+        verdicts = (monitor.verdict(self._alarms) for monitor in self.monitors)
+        return next((verdict for verdict in verdicts if verdict is not None), None)
 
     def _reason_to_end(self) -> str | None:
         if self.files.stop.exists():
@@ -234,6 +257,7 @@ class EpisodeTrainer(PPOTrainerSync):
         self._row = step_summary(counts, rewards_QGN, exists_QGN, self._missing, retries)
         lengths_B = fetched.response_mask_BT.sum(-1).float()
         self._entropy_scale = (self.training.loss_scale_factor or 1) / max(1.0, float(lengths_B[lengths_B > 0].mean()))
+        self._row |= reasoning_shares(fetched.reasoning(), self.study.methods[self.run.method].searches)
         self._row |= term_means(fetched.terms(), self.settings.episodes, len(counts))
         for count in counts:
             self.tally.add(count)
@@ -256,9 +280,6 @@ class EpisodeTrainer(PPOTrainerSync):
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         row = self._row | {"total_tokens": self.tally.tokens}
-        self._alarms = self.monitor.look(row | translated(metrics))
-        for name, text in self._alarms.items():
-            log.warning("step %d: %s: %s", self.global_steps, name, text)
         metrics["mr_search/alarms"] = len(self._alarms)
         metrics |= {f"mr_search/alarm/{name}": 1.0 for name in self._alarms}
         metrics["row"] = row | {"alarms": sorted(self._alarms)}
