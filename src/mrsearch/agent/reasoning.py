@@ -126,14 +126,14 @@ def _evidence(meta: MetaEpisode) -> dict[str, int]:
     golds = tuple(meta.question.golden_answers)
     passages = {hit.passage.id: hit for hit in meta.prompt_hits or ()}
     informed = needless = answers = unsupported = 0
-    held = _say(passages.values(), golds)
+    answer_read = _say(passages.values(), golds)
     for episode in meta.episodes:
         for turn in episode.turns:
             searched = turn.action is ActionKind.search
-            needless += searched and held
+            needless += searched and answer_read
             passages |= {hit.passage.id: hit for hit in turn.hits}
-            held = held or _say(turn.hits, golds)
-            informed += searched and held
+            answer_read = answer_read or _say(turn.hits, golds)
+            informed += searched and answer_read
         if episode.answer is not None and normalize(episode.answer) not in WORDLESS:
             answers += 1
             unsupported += not _say(passages.values(), (episode.answer,))
