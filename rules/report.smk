@@ -129,6 +129,7 @@ rule compute:
 rule viewer:
     input:
         evaluated_files(LAYOUT.record_files),
+        evaluated_files(LAYOUT.score_files),
         trained_files(LAYOUT.training_record),
     output:
         directory(LAYOUT.viewer),

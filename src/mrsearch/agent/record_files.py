@@ -22,8 +22,8 @@ from mrsearch.files import atomic_file
 from mrsearch.seal import seal_file
 
 FORMAT, VERSION = "mrsearch.records", 2
-FRAME = 512
-"""Records in a frame."""
+FIRST_FRAME, FRAME = 64, 512
+"""Records in the first frame, which is small for those who read no further, and in the largest ones."""
 LEVEL = 3
 """Of compression: higher ones take twice the time for a tenth of the bytes."""
 GZIP = b"\x1f\x8b"
@@ -75,15 +75,15 @@ def read_records(path: Path) -> Iterator[MetaEpisode]:
 
 def _pack(path: Path, records: Iterable[MetaEpisode], pieces: Pieces | None) -> int:
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    stream, count = iter(records), 0
+    stream, count, size = iter(records), 0, FIRST_FRAME
     with path.open("wb") as file:
         file.write(compressor.compress(_line({"format": FORMAT, "version": VERSION})))
-        while batch := list(itertools.islice(stream, FRAME)):
+        while batch := list(itertools.islice(stream, size)):
             used = None if pieces is None else UsedPieces(pieces)
             lines = [to_line(record, used) for record in batch]
             opening = _line({"token_ids": [], "pieces": []} if used is None else used.content())
             file.write(compressor.compress(opening + b"\n".join(lines) + b"\n"))
-            count += len(lines)
+            count, size = count + len(lines), min(2 * size, FRAME)
         file.write(compressor.compress(_line({"records": count})))
     return count
 

@@ -234,7 +234,9 @@ class _Runner:
         scores = score_file(path.parent, benchmark, decoding)
         key = (self.model, self.method, self.seed, decoding, benchmark)
         seal_file(scores, scores, write_scores(self.study, key, records, scores))
-        write_sealed_records(path, records, self.pieces)
+        # The order in which parts of the questions are chosen: who reads a part reads the file's beginning.
+        in_parts = sorted(records, key=lambda record: hashed_id(record.question.id))
+        write_sealed_records(path, in_parts, self.pieces)
         log.info("%s, %s: %d questions in %.1f s", benchmark, decoding, len(records), seconds)
 
     async def _answer(

@@ -7,7 +7,7 @@ looking at rows whether they are those that the study asks for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,11 @@ def write_scores(study: Study, key: RecordKey, records: Iterable[MetaEpisode], p
     return len(rows)
 
 
-def read_scores(study: Study, key: RecordKey, path: Path) -> pa.Table:
-    """The rows that `write_scores` wrote; ValueError where the file is damaged, or was scored for another place or by
-    other settings than the study's."""
+def read_scores(study: Study, key: RecordKey, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows that `write_scores` wrote, all columns or some; ValueError where the file is damaged, or was scored for
+    another place or by other settings than the study's."""
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(path, columns=None if columns is None else list(columns), partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: is no whole file of scores ({error}): {REMEDY}") from error
     written = _written(table, path)

@@ -56,7 +56,7 @@ class LoadedStudy:
         seed: int | None = None,
         decoding: str | None = None,
     ) -> Iterator[MetaEpisode]:
-        """The recorded meta-episodes of one evaluation, in the order of the questions.
+        """The recorded meta-episodes of one evaluation, ordered by sha1 of the questions' ids.
 
         ValueError for what the study does not have, or where that evaluation has not run yet.
         """

@@ -14,6 +14,7 @@ from mrsearch import runlog
 from mrsearch.agent.record_files import read_records
 from mrsearch.agent.records import StopReason
 from mrsearch.config import Study
+from mrsearch.data.subsets import hashed_id
 from mrsearch.evaluation import run as evaluation_run
 
 QUESTIONS = 5
@@ -40,7 +41,8 @@ def test_records_are_complete(study: Study, finished: Path):
     }
     for benchmark in study.benchmarks:
         records = list(read_records(finished / f"{benchmark}.greedy.jsonl.zst"))
-        assert len({record.question.id for record in records}) == len(records) == QUESTIONS
+        ids = [record.question.id for record in records]
+        assert len(set(ids)) == len(ids) == QUESTIONS and ids == sorted(ids, key=hashed_id)
         for record in records:
             place = {name: record.tags[name] for name in ("study", "model", "method", "seed", "decoding", "benchmark")}
             assert list(place.values()) == ["tiny", "tiny", "sequential", 0, "greedy", benchmark]

@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrsearch.agent.ports import Hit
-from mrsearch.agent.records import ActionKind, MetaEpisode, Turn
+from mrsearch.agent.records import ActionKind, MetaEpisode, Question, Turn
 from mrsearch.agent.scoring import holds_answer
 from mrsearch.evaluation.scores import score_record
 
+PassageKey = tuple[str, str, str]
+"""Id, title and text."""
+ShownHit = tuple[PassageKey, float, int]
+"""The passage, its score, and 1 where it holds a gold answer."""
 
-def packed(number: int, records: Sequence[MetaEpisode]) -> dict[str, Any]:
+
+class ShownRecord(NamedTuple):
+    """What the viewer shows of a meta-episode: a tenth of its memory, since token ids and log-probabilities are not
+    among it."""
+
+    question: Question
+    member: int | None
+    """Of a training's group; None for an evaluation's."""
+    instructive: int
+    """1 where its group's rewards differ."""
+    pattern: str
+    """A 1 or a 0 for each episode: whether its answer was right."""
+    answer: str | None
+    """The last that was given."""
+    text: str
+    """Queries and answers, for the quick search."""
+    content: dict[str, Any]
+    """What the page shows of it; hits are `ShownHit`s."""
+
+
+def shown_record(record: MetaEpisode) -> ShownRecord:
+    """What the viewer shows of a record."""
+    scores = _scores_of(record)
+    answers = [episode.answer for episode in record.episodes if episode.answer is not None]
+    return ShownRecord(
+        question=record.question,
+        member=record.tags.get("member"),
+        instructive=int(instructive(record)),
+        pattern="".join("1" if value == 1.0 else "0" for value in scores["em"]),
+        answer=answers[-1] if answers else None,
+        text=_search_text(record),
+        content=_content(record, scores),
+    )
+
+
+def packed(number: int, records: Sequence[ShownRecord]) -> dict[str, Any]:
     """The content of chunk `number`: its passages and its records, whose hits name passages by position."""
-    passages: dict[tuple[str, str, str], int] = {}
-    return {"number": number, "records": [_record(record, passages) for record in records], "passages": list(passages)}
+    passages: dict[PassageKey, int] = {}
+
+    def numbered(hits: Sequence[ShownHit]) -> list[list[Any]]:
+        return [[passages.setdefault(passage, len(passages)), score, gold] for passage, score, gold in hits]
+
+    contents = [_with_hits(record.content, numbered) for record in records]
+    return {"number": number, "records": contents, "passages": list(passages)}
 
 
-def search_text(record: MetaEpisode) -> str:
+def _with_hits(content: dict[str, Any], numbered: Callable[[Sequence[ShownHit]], list[list[Any]]]) -> dict[str, Any]:
+    hits = numbered(content["hits"])
+    episodes = [
+        {**episode, "turns": [{**turn, "hits": numbered(turn["hits"])} for turn in episode["turns"]]}
+        for episode in content["episodes"]
+    ]
+    return {**content, "hits": hits, "episodes": episodes}
+
+
+def _search_text(record: MetaEpisode) -> str:
     """Queries and answers of a record, for the quick search."""
     texts = []
     for episode in record.episodes:
@@ -28,10 +81,10 @@ def search_text(record: MetaEpisode) -> str:
     return "\n".join(dict.fromkeys(texts))
 
 
-def scores_of(record: MetaEpisode) -> dict[str, Any]:
+def _scores_of(record: MetaEpisode) -> dict[str, Any]:
     """Scores per episode: those that the evaluator tagged, or, of a training's meta-episode, computed here."""
-    texts: dict[str, Any] | None = record.tags.get("scores")
-    return texts if texts is not None else score_record(record)
+    tagged: dict[str, Any] | None = record.tags.get("scores")
+    return tagged if tagged is not None else score_record(record)
 
 
 def instructive(record: MetaEpisode) -> bool:
@@ -42,15 +95,14 @@ def instructive(record: MetaEpisode) -> bool:
     return any(len({value for value in values if value is not None}) > 1 for values in by_episode)
 
 
-def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> dict[str, Any]:
-    scores = scores_of(record)
+def _content(record: MetaEpisode, scores: dict[str, Any]) -> dict[str, Any]:
     return {
         "stop": record.stop.value,
         "context": record.context,
         "prompt_tokens": record.prompt_length,
         "tokens": len(record.token_ids),
         "failures": record.search_failures,
-        "hits": _hits(record, record.prompt_hits or [], passages),
+        "hits": _hits(record, record.prompt_hits or []),
         "group": _group(record),
         "episodes": [
             {
@@ -60,7 +112,7 @@ def _record(record: MetaEpisode, passages: dict[tuple[str, str, str], int]) -> d
                 "f1": scores["f1"][index],
                 **{name: int(scores[name][index]) for name in ("searches", "generated_tokens")},
                 "return": _to_go(record, scores["em"], index),
-                "turns": [_turn(record, turn, passages) for turn in episode.turns],
+                "turns": [_turn(record, turn) for turn in episode.turns],
             }
             for index, episode in enumerate(record.episodes)
         ],
@@ -83,31 +135,30 @@ def _to_go(record: MetaEpisode, em: Sequence[float], index: int) -> float | None
     return None if record.context == "independent" or len(em) == 1 else sum(em[index:])
 
 
-def _turn(record: MetaEpisode, turn: Turn, passages: dict[tuple[str, str, str], int]) -> dict[str, Any]:
+def _turn(record: MetaEpisode, turn: Turn) -> dict[str, Any]:
     logprobs = record.logprobs[turn.start : turn.end]
     return {
         "text": turn.text,
         "action": turn.action.value,
         "content": turn.content,
         "observation": "" if turn.hits else turn.observation,
-        "hits": _hits(record, turn.hits, passages),
+        "hits": _hits(record, turn.hits),
         "tokens": turn.end - turn.start,
         "aside": turn.aside_tokens,
         "logprob": round(sum(logprobs) / len(logprobs), 4) if logprobs else None,
     }
 
 
-def _hits(record: MetaEpisode, hits: Sequence[Hit], passages: dict[tuple[str, str, str], int]) -> list[list[Any]]:
-    """Position of the passage, its score, and whether it holds a gold answer."""
-    texts = []
-    for hit in hits:
-        passage = (hit.passage.id, hit.passage.title, hit.passage.text)
-        position = passages.setdefault(passage, len(passages))
-        texts.append([position, round(hit.score, 4), int(_holds_gold(passage, record.question.golden_answers))])
-    return texts
+def _hits(record: MetaEpisode, hits: Sequence[Hit]) -> list[ShownHit]:
+    golds = record.question.golden_answers
+    passages = [(hit.passage.id, hit.passage.title, hit.passage.text) for hit in hits]
+    return [
+        (passage, round(hit.score, 4), int(_holds_gold(passage, golds)))
+        for passage, hit in zip(passages, hits, strict=True)
+    ]
 
 
 @lru_cache(maxsize=65_536)
-def _holds_gold(passage: tuple[str, str, str], golds: tuple[str, ...]) -> bool:
+def _holds_gold(passage: PassageKey, golds: tuple[str, ...]) -> bool:
     """Whether a gold answer stands in title or text; methods that find the same passage share the answer."""
     return holds_answer(f"{passage[1]}\n{passage[2]}", golds)

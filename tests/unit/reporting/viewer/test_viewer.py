@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, S
 from mrsearch.cli import app
 from mrsearch.config import Study, write_study
 from mrsearch.reporting.viewer import StudyRecords, write_viewer
-from mrsearch.reporting.viewer.records import instructive, packed
+from mrsearch.reporting.viewer.records import instructive, packed, shown_record
 
 MARKUP = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc")
 """Ways to turn text into markup or code."""
@@ -64,7 +66,7 @@ def test_the_search_behind_the_first_prompt_is_counted_as_in_the_tables():
         Question("1", "q?", ("art",)), ids, [0, 0, 1, 1], ids, [0.0] * 4, 2, episodes, StopReason.answered
     )
     record.prompt_hits = [hit]
-    (shown,) = packed(0, [record])["records"]
+    (shown,) = packed(0, [shown_record(record)])["records"]
     assert (shown["episodes"][0]["searches"], shown["episodes"][0]["generated_tokens"]) == (1, 5)
     assert shown["hits"] == [[0, 1.0, 0]], "art is no word of the passage"
 
@@ -88,6 +90,23 @@ def test_large_studies_keep_the_same_questions_for_every_method(small_study: Stu
         for method in range(4)
     }
     assert len({frozenset(found) for found in asked.values()}) == 1
+
+
+def test_files_of_records_are_read_no_further_than_their_first_ones(small_study: Study, records: Path, tmp_path: Path):
+    """As evaluations order them; in any other order the same records are shown."""
+    path = records / "tiny" / "direct" / "seed0" / "one.greedy.jsonl.zst"
+    ordered = sorted(read_records(path), key=lambda record: sha1(record.question.id.encode()).hexdigest())
+    shown = []
+    for name, order in (("ordered", ordered), ("reversed", ordered[::-1])):
+        write_records(path, order)
+        if name == "ordered":
+            os.truncate(path, path.stat().st_size - 1)
+        write_viewer([StudyRecords(small_study, records)], tmp_path / name, max_records=100)
+        shown.append([file.read_bytes() for file in sorted((tmp_path / name / "data").iterdir())])
+    assert shown[0] == shown[1]
+    write_records(path, ordered[1:])
+    with pytest.raises(ValueError, match=rf"one.greedy.*holds no record of question '{ordered[0].question.id}', of"):
+        write_viewer([StudyRecords(small_study, records)], tmp_path / "viewer", max_records=100)
 
 
 def test_passages_are_kept_once_and_golds_are_found(small_study: Study, records: Path, tmp_path: Path):
@@ -183,12 +202,12 @@ def test_groups_of_trainings_stand_beside_the_evaluations(
 
 def test_a_group_that_a_critic_trained_has_rewards_and_no_advantages(small_study: Study, make_groups, tmp_path: Path):
     from mrsearch.agent.record_files import read_records
-    from mrsearch.reporting.viewer.records import packed
+    from mrsearch.reporting.viewer.records import packed, shown_record
 
     folder = make_groups(small_study, tmp_path)
     (record, *_) = read_records(folder / "tiny" / "mr_search" / f"seed{small_study.seeds[0]}" / "groups.jsonl.zst")
     del record.tags["advantages"]
-    (shown,) = packed(0, [record])["records"]
+    (shown,) = packed(0, [shown_record(record)])["records"]
     assert shown["group"].keys() == {"member", "rewards"}
 
 
