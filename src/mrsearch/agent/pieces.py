@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-TokenArray = NDArray[np.int32]
 
 
 def _byte_letters() -> dict[str, int]:
@@ -27,45 +22,33 @@ BYTE_LETTERS = _byte_letters()
 
 
 class Pieces:
-    """The bytes of tokens, laid out so that the text of thousands is put together at once."""
+    """The bytes of tokens."""
 
     def __init__(self, token_ids: Sequence[int], pieces: Sequence[bytes]) -> None:
-        self.size = size = max(token_ids, default=-1) + 1
-        lengths = np.fromiter(map(len, pieces), np.int32, len(pieces))
-        self._bytes = np.frombuffer(b"".join(pieces), np.uint8)
-        # One more stands for every token that there is not.
-        self._first, self._length = np.zeros(size + 1, np.int32), np.zeros(size + 1, np.int32)
-        self._has_piece = np.zeros(size + 1, np.bool_)
-        self._first[token_ids], self._length[token_ids] = np.cumsum(lengths) - lengths, lengths
-        self._has_piece[token_ids] = True
+        self._pieces: list[bytes | None] = [None] * (max(token_ids, default=-1) + 1)
+        for token, piece in zip(token_ids, pieces, strict=True):
+            self._pieces[token] = piece
 
-    def joined(self, token_ids_T: TokenArray) -> tuple[bytes, TokenArray]:
-        """(bytes of all tokens, borders [T + 1] of each among them); ValueError for a token without a piece."""
-        token_ids_T = np.minimum(token_ids_T, len(self._has_piece) - 1)
-        if not self._has_piece[token_ids_T].all():
+    def bytes_of(self, token_ids: Iterable[int]) -> list[bytes]:
+        """The piece of each token; ValueError for one that has none."""
+        try:
+            pieces = list(map(self._pieces.__getitem__, token_ids))
+        except IndexError:
+            pieces = [None]
+        if None in pieces:
             raise ValueError("a token has no piece")
-        lengths_T = self._length[token_ids_T]
-        borders_T = np.zeros(len(lengths_T) + 1, np.int32)
-        np.cumsum(lengths_T, out=borders_T[1:])
-        shifts_T = self._first[token_ids_T] - borders_T[:-1]
-        positions = np.arange(borders_T[-1], dtype=np.int32) + np.repeat(shifts_T, lengths_T)
-        return self._bytes[positions].tobytes(), borders_T
-
-    def selected(self, token_ids: Sequence[int]) -> list[str]:
-        """The pieces of some tokens, each byte as the character of its number."""
-        content = self._bytes.tobytes().decode("latin-1")
-        return [content[self._first[token] : self._first[token] + self._length[token]] for token in token_ids]
+        return cast("list[bytes]", pieces)
 
 
 class TokenTexts:
     """The texts of one sequence of tokens."""
 
-    def __init__(self, pieces: Pieces, token_ids_T: TokenArray) -> None:
-        self._bytes, self._borders_T = pieces.joined(token_ids_T)
+    def __init__(self, pieces: Pieces, token_ids: Iterable[int]) -> None:
+        self._bytes = pieces.bytes_of(token_ids)
 
     def text(self, start: int, end: int) -> str:
         """The text of some of the tokens; broken characters become U+FFFD."""
-        return self._bytes[self._borders_T[start] : self._borders_T[end]].decode("utf-8", "replace")
+        return b"".join(self._bytes[start:end]).decode("utf-8", "replace")
 
 
 def vocabulary_pieces(tokenizer: PreTrainedTokenizerFast) -> Pieces | None:
@@ -84,21 +67,22 @@ class UsedPieces:
     """Pieces of a vocabulary, and which of them were used."""
 
     def __init__(self, pieces: Pieces) -> None:
-        self._pieces, self._used = pieces, np.zeros(pieces.size, np.bool_)
+        self._pieces = pieces
+        self._used: set[int] = set()
 
-    def texts(self, token_ids_T: TokenArray) -> TokenTexts | None:
+    def texts(self, token_ids: Sequence[int]) -> TokenTexts | None:
         """The texts of tokens, or None where one has no piece."""
         try:
-            texts = TokenTexts(self._pieces, token_ids_T)
+            texts = TokenTexts(self._pieces, token_ids)
         except ValueError:
             return None
-        self._used[token_ids_T] = True
+        self._used.update(token_ids)
         return texts
 
     def content(self) -> dict[str, list[int] | list[str]]:
         """Ids of the used tokens in ascending order, and their pieces, each byte as the character of its number."""
-        token_ids = np.flatnonzero(self._used).tolist()
-        return {"token_ids": token_ids, "pieces": self._pieces.selected(token_ids)}
+        token_ids = sorted(self._used)
+        return {"token_ids": token_ids, "pieces": [str(piece, "latin-1") for piece in self._pieces.bytes_of(token_ids)]}
 
 
 def read_pieces(content: Mapping[str, Any]) -> Pieces:

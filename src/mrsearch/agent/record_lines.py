@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from mrsearch.agent.pieces import Pieces, TokenArray, TokenTexts, UsedPieces
+from mrsearch.agent.pieces import Pieces, TokenTexts, UsedPieces
 from mrsearch.agent.ports import Hit, Passage
 from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
 
@@ -42,7 +42,7 @@ def to_line(record: MetaEpisode, pieces: UsedPieces | None = None) -> bytes:
     ]
     content = {
         "question": record.question,
-        "token_ids": transcript.token_ids_T,
+        "token_ids": record.token_ids,
         **_parallel(record, turns),
         "prompt_length": record.prompt_length,
         "episode_starts": record.episode_starts,
@@ -54,7 +54,7 @@ def to_line(record: MetaEpisode, pieces: UsedPieces | None = None) -> bytes:
         "episodes": episodes,
         "tags": record.tags,
     }
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(content)
 
 
 def from_line(line: bytes | str, pieces: Pieces | None = None) -> MetaEpisode:
@@ -93,8 +93,7 @@ class _WrittenTranscript:
     """The texts that a record's tokens show, and the passages that were met so far."""
 
     def __init__(self, record: MetaEpisode, turns: Sequence[Turn], pieces: UsedPieces | None) -> None:
-        self.token_ids_T: TokenArray = np.array(record.token_ids, dtype=np.int32)
-        self._texts = pieces.texts(self.token_ids_T) if pieces is not None else None
+        self._texts = pieces.texts(record.token_ids) if pieces is not None else None
         self.gaps = _gaps(record.prompt_length, [(turn.start, turn.end) for turn in turns], len(record.token_ids))
         self.passages: list[tuple[str, str, str | list[Any]]] = []
         self._numbers: dict[Passage, int] = {}
@@ -198,7 +197,7 @@ class _ReadTranscript:
         if self._pieces is None:
             raise ValueError("a text follows from tokens, but there are no pieces of tokens")
         if self._texts is None:
-            self._texts = TokenTexts(self._pieces, np.array(self._token_ids, dtype=np.int32))
+            self._texts = TokenTexts(self._pieces, self._token_ids)
         return self._texts.text(start, end)
 
 

@@ -101,9 +101,8 @@ def test_token_ids_beyond_the_vocabulary_are_kept(stages, tmp_path):
 
 @given(st.lists(st.integers(0, len(TOKENIZER) - 1), max_size=30))
 def test_texts_are_the_tokenizer_s_whatever_the_bytes(token_ids):
-    import numpy as np
 
-    texts = TokenTexts(vocabulary_pieces(TOKENIZER), np.array(token_ids, dtype=np.int32))
+    texts = TokenTexts(vocabulary_pieces(TOKENIZER), token_ids)
     assert texts.text(0, len(token_ids)) == TOKENIZER.backend_tokenizer.decode(token_ids, skip_special_tokens=False)
 
 
