@@ -143,6 +143,16 @@ ESTIMATORS = Vocabulary(
     },
     without_object=("ppo", "sft"),  # one has a critic, the other imitates
 )
+PROMPT_SETS = Vocabulary(
+    "prompt_sets",
+    "preset",
+    {
+        "own": "mrsearch.config.presets:OWN_FORMAT",
+        "search_r1": "mrsearch.config.presets:SEARCH_R1",
+        "mr_search": "mrsearch.config.presets:MR_SEARCH",
+        "r1_searcher": "mrsearch.config.presets:R1_SEARCHER",
+    },
+)
 REWARD_BASES = Vocabulary(
     "reward_bases",
     "base of a reward",

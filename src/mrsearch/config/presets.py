@@ -6,6 +6,8 @@ from typing import Any
 
 from mrsearch.config.wording import UNWORDED
 
+OWN_FORMAT: dict[str, Any] = {}
+"""This project's."""
 SEARCH_R1: dict[str, Any] = {
     "prompts": {"search": UNWORDED, "invalid_action": UNWORDED},
     "passage_format": "Doc {rank}(Title: {title}) {text}\n",
@@ -63,7 +65,7 @@ R1_SEARCHER: dict[str, Any] = {
 }
 """R1-Searcher (arXiv 2503.05592)."""
 PRESETS: dict[str, dict[str, Any]] = {
-    "own": {},
+    "own": OWN_FORMAT,
     "search_r1": SEARCH_R1,
     "mr_search": MR_SEARCH,
     "r1_searcher": R1_SEARCHER,

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from mrsearch.config.base import Model, NonNegativeFloat, PositiveInt
+from mrsearch.config.base import Model, Name, NonNegativeFloat, PositiveInt
 from mrsearch.config.chat import ChatTemplate
-from mrsearch.config.presets import PRESETS, TAKE_FROM, merged
+from mrsearch.config.installed import completed, settings_of
+from mrsearch.config.presets import TAKE_FROM, merged
 from mrsearch.config.wording import UNWORDED, ReflectionPrompt, Tags, Wording
+from mrsearch.extensions import PROMPT_SETS
 
 SEARCH_PROMPT = (
     "Answer the question below. Whenever you receive new information, first reason about it between <think> and "
@@ -135,9 +137,14 @@ class Prompts(Model):
 class Protocol(Model):
     """Prompts, formats and budgets shared by training and evaluation."""
 
-    preset: Literal["own", "search_r1", "mr_search", "r1_searcher"] = "own"
-    """Whose format holds where a key is not given: this project's, or that of published checkpoints.
-    Example: search_r1."""
+    preset: Literal["own", "search_r1", "mr_search", "r1_searcher"] | Name = "own"
+    """Whose prompts and format hold where a key is not given: this project's, those of published checkpoints, or what
+    an installed package adds. Example: search_r1."""
+    preset_settings: dict[str, Any] = {}
+    """Settings of an installed preset, by its package's own model. Example: {language: de}."""
+    preset_package: str | None = None
+    """Name and version of the package of an installed preset; written down when a study is started.
+    Example: my-prompts 1.0."""
     wording: Wording | None = None
     """Files that a preset's published texts are taken from. Example: {prompts: train.parquet}."""
     prompts: Prompts = Prompts()
@@ -231,16 +238,16 @@ class Protocol(Model):
     @model_validator(mode="before")
     @classmethod
     def _take_preset(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        name = raw.get("preset", "own")
-        return merged(PRESETS[name], raw) if isinstance(name, str) and name in PRESETS else raw
+        raw = completed(raw, PROMPT_SETS, "preset", "preset_settings", "preset_package")
+        name = raw.get("preset", "own") if isinstance(raw, dict) else None
+        return merged(preset_keys(name, raw.get("preset_settings")), raw) if isinstance(name, str) else raw
 
     @model_serializer(mode="wrap")
     def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Under `own`, keys of other formats are left out while they say nothing, so that digests of studies that use
         none of them stay as they are."""
         values: dict[str, Any] = handler(self)
+        values = {key: value for key, value in values.items() if key not in OF_PACKAGES or value}
         if self.preset != "own":
             return values
         return {
@@ -263,6 +270,8 @@ class Protocol(Model):
         return self
 
 
+OF_PACKAGES = ("preset_settings", "preset_package")
+"""Keys that say nothing where they are empty."""
 FORMAT_KEYS = (
     "preset",
     "wording",
@@ -280,6 +289,22 @@ FORMAT_KEYS = (
     "answer",
 )
 """Keys that `own` leaves at their defaults."""
+
+
+def preset_keys(name: str, settings: Any = None) -> dict[str, Any]:
+    """The keys of the protocol that a preset gives. ValueError for an unknown preset, and for an installed one that
+    gives none.
+
+    An installed preset, an entry point of the group `mrsearch.prompt_sets`, is a mapping of such keys, or a function
+    that returns one for its settings, which a pydantic model `Settings` describes.
+    """
+    preset = PROMPT_SETS.load(name)
+    package = PROMPT_SETS.package(name)
+    if package is not None and callable(preset):
+        preset = preset(settings_of(PROMPT_SETS, name, settings or {}))
+    if not isinstance(preset, dict) or "preset" in preset:
+        raise ValueError(f"preset {name!r} of {package} gives no keys of the protocol: {preset!r:.100}")
+    return preset
 
 
 class Decoding(Model):

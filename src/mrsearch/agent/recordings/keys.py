@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from mrsearch.config.presets import PRESETS
-from mrsearch.config.protocol import Protocol
+from mrsearch.config.protocol import OF_PACKAGES, Protocol
 from mrsearch.config.wording import ReflectionPrompt
 
 MOST_TURNS = 12
@@ -23,8 +23,10 @@ def leaves(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def all_keys(protocol: Protocol) -> dict[str, Any]:
-    """Every key of a protocol with its value, those too that a study's record leaves out."""
-    return dict(leaves({name: _plain(getattr(protocol, name)) for name in type(protocol).model_fields}))
+    """Every key of a protocol with its value, those too that a study's record leaves out; where a preset comes from is
+    none."""
+    names = [name for name in type(protocol).model_fields if name not in OF_PACKAGES]
+    return dict(leaves({name: _plain(getattr(protocol, name)) for name in names}))
 
 
 def _plain(value: Any) -> Any:
@@ -49,7 +51,7 @@ def choices() -> dict[str, tuple[Any, ...]]:
     return {
         name: (True, False) if field.annotation is bool else get_args(field.annotation)
         for name, field in fields.items()
-        if field.annotation is bool or "Literal" in str(field.annotation)
+        if field.annotation is bool or get_origin(field.annotation) is Literal
     }
 
 
