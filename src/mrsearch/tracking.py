@@ -1,4 +1,4 @@
-"""Curves of a training in Weights & Biases: online where there is a key, in files otherwise."""
+"""Trainings and evaluations in Weights & Biases: online where there is a key, in files otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mrsearch.config.layout import RECORDS, StudyFolder
+from mrsearch.config.layout import StudyFolder
 from mrsearch.files import write_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ _GROUP_LENGTH, _TAG_LENGTH = 128, 64
 
 
 class Tracker:
-    """Reports one training, and never disturbs it: the first error is logged, and reporting is off from then on.
+    """Reports one training or evaluation, and never disturbs it: the first error is logged, and reporting is off from
+    then on.
 
     The environment decides where to: `WANDB_MODE` if it is set, else online where `WANDB_API_KEY` is set, else offline,
     without any network. `mrsearch wandb-sync` uploads offline files later, and joins those of a restarted
@@ -46,19 +47,28 @@ class Tracker:
 
     @classmethod
     def start(
-        cls, study_name: str, model: str, method: str, seed: int, config: Mapping[str, Any], directory: Path
+        cls,
+        study_name: str,
+        model: str,
+        method: str,
+        seed: int,
+        config: Mapping[str, Any],
+        directory: Path,
+        *,
+        job_type: str = "train",
+        group: str | None = None,
     ) -> Tracker:
         """Begin reporting, or go on with the run that `directory` holds already for the same configuration.
 
-        Runs are grouped by study, model and method, and named and tagged down to the seed.
+        Runs are named and tagged down to the seed, and grouped by study, model and method where `group` names no other.
         """
         names = [study_name, model, method, f"seed{seed}"]
         described = {"model": model, "method": method, "seed": seed, "study": dict(config)}
         try:
             run_id = _run_id(names, described, directory)
-            run = _init(names, run_id, described, directory)
+            run = _init(names, run_id, described, directory, job_type, group or "/".join(names[:3]))
         except Exception as error:
-            log.warning("W&B is off for this training: %s", error)
+            log.warning("W&B is off for this run: %s", error)
             return cls(None, None)
         log.info("W&B run %s: %s", run_id, run.dir if run.offline else run.url)
         return cls(run, run_id)
@@ -120,7 +130,9 @@ class Tracker:
             log.warning("W&B is off from here on: %s", error)
 
 
-def _init(names: list[str], run_id: str, config: dict[str, Any], directory: Path) -> wandb.Run:
+def _init(
+    names: list[str], run_id: str, config: dict[str, Any], directory: Path, job_type: str, group: str
+) -> wandb.Run:
     mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
     if mode != "online":
         # wandb reads this when it is imported: without it, a crash inside wandb would be reported over the network.
@@ -130,9 +142,9 @@ def _init(names: list[str], run_id: str, config: dict[str, Any], directory: Path
     arguments: dict[str, Any] = {
         "project": os.environ.get("WANDB_PROJECT", PROJECT),
         "id": run_id,
-        "group": os.environ.get("WANDB_RUN_GROUP") or "/".join(names[:3])[:_GROUP_LENGTH],
+        "group": os.environ.get("WANDB_RUN_GROUP") or group[:_GROUP_LENGTH],
         "name": "/".join(names),
-        "job_type": "train",
+        "job_type": job_type,
         "tags": list(dict.fromkeys(name[:_TAG_LENGTH] for name in names)),
         "config": config,
         "dir": str(directory),
@@ -151,26 +163,13 @@ def _init(names: list[str], run_id: str, config: dict[str, Any], directory: Path
         return wandb.init(mode="offline", **{**arguments, "resume": None})
 
 
-def upload(study_name: str, config: Mapping[str, Any], root: Path) -> int:
-    """Upload every offline run below `root`, a study's folder of results, by wandb's own sync; its exit code.
-
-    First the records of every evaluation are referred to, in one run per model, method and seed;
-    those of an earlier call stay. Runs that were uploaded are passed over. ValueError where there is
-    neither run nor record.
-    """
+def upload(root: Path) -> int:
+    """Upload every offline run below `root`, a study's folder of results, by wandb's own sync; its exit code. Runs that
+    were uploaded are passed over. ValueError where there is neither run nor evaluation."""
     folder = StudyFolder(root)
-    evaluated = list(folder.evaluated())
-    for model, method, seed in evaluated:
-        directory = folder.tracked(model, method, seed)
-        if list(directory.glob("wandb/*run-*")):
-            continue
-        directory.mkdir(parents=True, exist_ok=True)
-        with Tracker.start(study_name, model, method, seed, config, directory) as tracker:
-            files = sorted(folder.records(model, method, seed).glob(f"*{RECORDS}"))
-            tracker.reference(f"{model}-{method}-seed{seed}-records", "meta-episodes", files)
     runs = folder.tracked_runs()
     waiting = [run for run in runs if not list(run.glob("*.synced"))]
-    if not (runs or evaluated):
+    if not (runs or any(folder.evaluated())):
         raise ValueError(f"{root}: holds no offline run of W&B: train something first, or name the run's --results")
     if not waiting:
         return 0

@@ -170,26 +170,23 @@ def test_a_run_holds_tables_and_refers_to_files(tmp_path):
 def test_sync_hands_every_waiting_run_to_wandb(tmp_path, monkeypatch):
     with start(tmp_path / "runs" / "tiny") as tracker:
         tracker.log(1, {"reward": 0.5})
-    records_folder = tmp_path / "eval" / "tiny" / "mr_search" / "seed3"
-    records_folder.mkdir(parents=True)
-    (records_folder / "one.greedy.jsonl.zst").write_bytes(b"records")
     commands: list = []
     monkeypatch.setattr(
         tracking.subprocess,
         "run",
         lambda command, check: commands.append(command) or subprocess.CompletedProcess([], 7),
     )
-    assert upload("demo", CONFIG, tmp_path) == 7
+    assert upload(tmp_path) == 7
     (command,) = commands
     assert command[1:5] == ["-m", "wandb", "sync", "--yes"]
     waiting = sorted(tmp_path.glob("runs/**/wandb/offline-run-*"))
-    assert len(waiting) == 2 and command[5:] == [str(path) for path in waiting]
+    assert len(waiting) == 1 and command[5:] == [str(path) for path in waiting]
     for path in waiting:
         (path / "run.wandb.synced").touch()
-    assert upload("demo", CONFIG, tmp_path) == 0
+    assert upload(tmp_path) == 0
     assert len(commands) == 1
     with pytest.raises(ValueError, match="holds no offline run"):
-        upload("demo", CONFIG, tmp_path / "nothing")
+        upload(tmp_path / "nothing")
 
 
 PROGRAM = """

@@ -12,15 +12,18 @@ def wandb_sync(
     study: Annotated[str, typer.Argument(help="Name of a study that has run.")],
     results: Annotated[Path, typer.Option(help="`paths.results` of the run.")] = Path("results"),
 ) -> None:
-    """Upload a study's offline runs to Weights & Biases; needs its key, as `wandb login` or WANDB_API_KEY gives it."""
+    """Report a study's evaluations to Weights & Biases, and upload its offline runs; needs its key, as `wandb login` or
+    WANDB_API_KEY gives it."""
     from mrsearch.config import read_study
     from mrsearch.config.layout import StudyFolder
+    from mrsearch.evaluation.tracked import report_evaluations
     from mrsearch.tracking import upload
 
     root = results / study
     resolved = StudyFolder(root).study
     if not resolved.is_file():
         raise ValueError(f"{root}: holds no {resolved.name}: run the study {study!r} first, or name its --results")
-    code = upload(study, read_study(resolved).model_dump(mode="json"), root)
+    report_evaluations(read_study(resolved), root)
+    code = upload(root)
     if code:
         raise typer.Exit(code)

@@ -68,7 +68,7 @@ RUN_BY = {
     "mrsearch train ... --scheduler slurm --dry-run": ("unit/cluster/test_site.py", '"--dry-run"'),
     "mrsearch index verify": ("unit/retrieval/indexes/test_manifest.py", '"index", "verify"'),
     "mrsearch verify": ("e2e/test_commands.py", '"mrsearch", "verify"'),
-    "mrsearch wandb-sync": ("integration/test_tracking.py", "upload("),
+    "mrsearch wandb-sync": ("integration/test_wandb_sync.py", '"wandb-sync", "small"'),
     "pip install --no-deps --require-hashes -r envs/lexical.lock.txt": (
         "e2e/test_commands.py",
         "envs/lexical.lock.txt",
