@@ -9,8 +9,9 @@ from __future__ import annotations
 from mrsearch.config import Study
 from mrsearch.planning.shapes import Shape
 
-STATE_BYTES = 16
-"""Per parameter in training: weights, gradients and both moments of AdamW in float32."""
+STATE = {"weights": 4, "gradients": 4, "moments": 8}
+"""Bytes per parameter in training: weights, gradients and both moments of AdamW in float32."""
+STATE_BYTES = sum(STATE.values())
 WEIGHT_BYTES = 2
 """bfloat16."""
 ACTIVATION_COPIES = 14
@@ -20,7 +21,7 @@ RUNTIME_BYTES = 3_500_000_000
 
 
 def training_memory(study: Study, shape: Shape) -> dict[str, float]:
-    """What one GPU holds during an update, by item; the job's GPUs share the training state."""
+    """What one GPU holds during an update, by item; the job's GPUs share weights, gradients and moments."""
     resources, verl = study.resources.train, study.training.verl
     tokens = verl.tokens_per_gpu(study.protocol.longest_sequence)
     items = _update(shape, tokens, max(1, resources.gpus * resources.nodes), verl.gradient_checkpointing)
@@ -52,7 +53,7 @@ def _update(shape: Shape, tokens: float, gpus: int, checkpointing: bool) -> dict
     layers = 1 if checkpointing else shape.layers
     activations = tokens * WEIGHT_BYTES * (ACTIVATION_COPIES * shape.hidden + 3 * shape.intermediate)
     return {
-        "training state": STATE_BYTES * shape.parameters / gpus,
+        **{name: size * shape.parameters / gpus for name, size in STATE.items()},
         "gathered weights": (2 * block + embedding * (1 if shape.tied else 2)) * (WEIGHT_BYTES + 4),
         "inputs of checkpointed blocks": shape.layers * tokens * shape.hidden * WEIGHT_BYTES,
         "activations": layers * activations,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mrsearch.config import Study
+from mrsearch.planning import memory
+from mrsearch.planning.needs import listed
 from mrsearch.planning.plan import GB, Plan, StageCost, Summary
+from mrsearch.planning.shapes import shape_of
 
 HEADER = ("stage", "model", "jobs", "GPUs", "hours", "GPU hours", "disk GB", "GPU GB", "")
 
@@ -21,9 +24,29 @@ def plan_text(plan: Plan, rows: Sequence[StageCost], total: Summary) -> str:
         f"Card: {plan.card.name} ({plan.card.memory / GB:.0f} GB, {plan.card.flops / 1e12:.0f} TFLOP/s in bfloat16, "
         f"{plan.card.bandwidth / 1e12:.2f} TB/s). {plan.questions():,} questions, {len(study.seeds)} seeds, "
         f"{len(study.evaluation.decoding)} decodings.",
+        *_memory(plan),
         "Assumed, not measured: " + ", ".join(plan.assumptions.described()) + ".",
     ]
     return "\n".join(lines)
+
+
+def _memory(plan: Plan) -> list[str]:
+    """What a GPU holds in a policy training, a line for each model; empty where none is trained on GPUs."""
+    study, verl = plan.study, plan.study.training.verl
+    trained = any(method.train and study.training_stage(name) == "train" for name, method in study.methods.items())
+    if not (trained and study.resources.train.gpus):
+        return []
+    lines = []
+    for name, model in study.models.items():
+        shape = shape_of(model)
+        update = memory.training_memory(study, shape)
+        share = verl.gpu_memory_utilization
+        server = memory.generation_memory(shape, verl.tensor_parallel, plan.card.memory, share)
+        lines.append(
+            f"Training {name}, on each GPU: {sum(update.values()) / GB:.1f} GB in an update ({listed(update)}); "
+            f"{sum(server.values()) / GB:.1f} GB while it generates ({listed(server)})."
+        )
+    return lines
 
 
 def _checkpoints(study: Study) -> int:

@@ -82,6 +82,23 @@ def test_recipe_composes_and_validates(shared, study, model, method, nodes, roll
         assert omega_conf_to_dataclass(part) is not None
 
 
+@pytest.mark.parametrize(
+    ("study", "model", "gpus"),
+    [
+        ("paper-3b-4x80", "qwen2.5-3b", 4),
+        ("paper-7b-8x80", "qwen2.5-7b", 8),
+        ("paper-qwen3", "qwen3-4b", 8),
+        ("paper-qwen3", "qwen3-8b", 8),
+    ],
+)
+def test_a_profile_composes_and_validates(shared, study, model, gpus):
+    config = compose_with(shared, study, model, "mr_search")
+    assert config.trainer.n_gpus_per_node == gpus
+    actor = config.actor_rollout_ref.actor
+    assert (actor.use_dynamic_bsz, actor.ppo_max_token_len_per_gpu) == (True, 16384)
+    assert (config.data.train_batch_size, actor.ppo_mini_batch_size) == (512, 256)
+
+
 def test_values_of_the_released_scripts_can_be_expressed(shared):
     scripts = {"training.steps": 500, "training.top_p": 0.95, "training.loss_aggregation": "token_mean"}
     scripts["training.verl.use_dynamic_bsz"] = False

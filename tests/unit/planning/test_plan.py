@@ -54,7 +54,7 @@ def test_an_unknown_model_is_guessed_to_have_about_its_parameters(billions):
 
 def test_memory_of_the_papers_seven_billion(root):
     items = memory.training_memory(load_study(Run(study="paper"), root), SEVEN)
-    assert items["training state"] == pytest.approx(16 * 7.61e9 / 8, rel=0.01)
+    assert sum(items[name] for name in memory.STATE) == pytest.approx(16 * 7.61e9 / 8, rel=0.01)
     assert items["logits"] == 4 * 8192 * 152_064 * 2
     assert items["inputs of checkpointed blocks"] == 28 * 4 * 8192 * 3584 * 2
     assert 40e9 < sum(items.values()) < 60e9
@@ -108,6 +108,9 @@ def test_the_command_names_its_assumptions(root, monkeypatch):
     assert shown.exit_code == 0
     assert "mfu 0.3" in shown.output
     assert "GPU hours" in shown.output
+    update = memory.training_memory(load_study(Run(study="paper"), root), SEVEN)
+    assert f"Training qwen2.5-7b, on each GPU: {sum(update.values()) / 1e9:.1f} GB in an update" in shown.output
+    assert f"moments {update['moments'] / 1e9:.1f} GB" in shown.output
     assert "No stage asks for GPUs" in CliRunner().invoke(app, ["plan", "demo"]).output
 
 

@@ -52,7 +52,7 @@ def test_the_papers_needs_are_estimated_from_its_numbers(root: Path) -> None:
     seven = shape_of(study.models["qwen2.5-7b"])
     items = memory.training_memory(study, seven)
     assert needs.gpu_bytes(study, "train", study.resources.train) == sum(items.values())
-    assert items["training state"] == pytest.approx(7.62e9 * 16 / 8, rel=0.01)
+    assert sum(items[name] for name in memory.STATE) == pytest.approx(7.62e9 * 16 / 8, rel=0.01)
     assert needs.results_items(study)["checkpoints of qwen2.5-7b"] == 3 * 3 * 12 * 7.62e9
 
 
@@ -60,7 +60,7 @@ def test_fine_tuning_counts_where_a_study_fine_tunes(root: Path) -> None:
     paper, baselines = (load_study(Run(study=name), root) for name in ("paper", "baselines"))
     asked = baselines.resources.sft
     items = needs.gpu_items(baselines, "sft", asked)
-    assert items["training state"] == pytest.approx(7.62e9 * 16 / 8, rel=0.01)
+    assert sum(items[name] for name in memory.STATE) == pytest.approx(7.62e9 * 16 / 8, rel=0.01)
     assert items["logits"] == baselines.sft.micro_batch_size * 8192 * 152_064 * 2
     on_cpu = asked.model_copy(update={"gpus": 0})
     assert needs.memory_bytes(baselines, "sft", on_cpu) == pytest.approx(7.62e9 * 16)
