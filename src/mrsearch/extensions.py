@@ -1,8 +1,8 @@
 """What a study can name: this package's own, and what installed packages add through entry points.
 
 A package adds a name by an entry point of one of the groups below. It refers to an object, or to a class that is made
-without arguments; what it must offer is the protocol of the group (`mrsearch.extending`). Built-in names have entries
-of the same form, and come through the same door. Nothing is imported before a study names it.
+without arguments; what it must offer is the group's protocol class in `import mrsearch`. Built-in names have entries of
+the same form, and come through the same door. Nothing is imported before a study names it.
 """
 
 from __future__ import annotations

@@ -1,13 +1,30 @@
 """The local trainers, for real: learning, checkpoints, and SIGKILL at any step."""
 
 import json
+import re
+import subprocess
+import sys
 
 import pytest
+from support.project import ROOT
 from support.small_training import OVERRIDES, assert_same, kill_after, rows, start, train, weights
 from support.small_world import make_shared
+from support.trainings import training_run
 
 from mrsearch.agent.record_files import read_records
 from mrsearch.agent.scoring import episode_scores
+from mrsearch.config import Run, load_study
+from mrsearch.data.questions import write_questions
+from mrsearch.evaluation.provenance import describe
+from mrsearch.evaluation.run import evaluate
+from mrsearch.training.launch import train_method
+
+BLOCKS = ("toml", "python", "yaml")
+"""The files that the guide shows."""
+EXTENSIONS = (
+    *("algorithm/scaled", "base/first_word", "kind/titles_first"),
+    *("preset/terse", "procedure/hinted", "term/brevity"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +168,35 @@ def test_turns_are_credited_and_masked(shared, warm, tmp_path):
         assert row["information_gain"] != 0 and abs(row["information_gain"]) < 1
         assert 0 <= row["masked_turns"] < 1
         assert row["gradient_norm"] > 0
+
+
+def test_the_package_of_the_guide_trains_and_evaluates(shared, tmp_path, monkeypatch):
+    """What docs/guides/extension.md shows, installed by pip: one of each kind of extension, in a training and an
+    evaluation."""
+    page = (ROOT / "docs" / "guides" / "extension.md").read_text(encoding="utf-8")
+    (project,), (module,), (named,) = (re.findall(rf"```{kind}\n(.*?)```", page, re.S) for kind in BLOCKS)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "pyproject.toml").write_text(project)
+    (tmp_path / "package" / "my_search_ideas.py").write_text(module)
+    (tmp_path / "study.yaml").write_text(named)
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", "--target", str(target), str(tmp_path / "package")], check=True)
+    monkeypatch.syspath_prepend(str(target))
+
+    overrides = {**OVERRIDES, "training.steps": 1, "training.train_batch_size": 2, "retrieval.compared": []}
+    overrides |= {"evaluation.decoding": {"greedy": {}}, "training.group_size": 2}
+    overrides |= {"protocol.max_turn_tokens": 6, "protocol.max_context_tokens": 150}
+    study = load_study(Run(study=str(tmp_path / "study.yaml"), overrides=overrides), ROOT)
+    out = tmp_path / "out"
+    train_method(training_run(study, "tiny", "my_method", 0, shared, out))
+    (row,) = rows(out)
+    assert {"score", "base", "brevity"} <= {key.split("_episode")[0].removeprefix("reward_") for key in row}, row
+    for benchmark in study.benchmarks:
+        write_questions(study, benchmark, tmp_path / "questions" / f"{benchmark}.parquet")
+    places = {"policy": out / "model", "questions": tmp_path / "questions", "corpus": shared / "corpus"}
+    places |= {"indexes": shared / "index", "endpoint": None, "out": tmp_path / "eval", "cache": tmp_path / "cache"}
+    evaluate(study, "tiny", "my_method", 0, **places, limit=1)
+    for record in (out / "run.json", tmp_path / "eval" / "run.json"):
+        assert json.loads(record.read_text())["extensions"] == dict.fromkeys(EXTENSIONS, "my-search-ideas 0.1.0")
+    assert "kind/titles_first of my-search-ideas 0.1.0" in describe(study)

@@ -18,19 +18,20 @@ class NoSettings(Model):
     """The settings of what has none."""
 
 
-def packages(configuration: Any) -> dict[str, str]:
-    """The packages that a dumped configuration names, by what they add to it, as `<key>/<name>`; in order."""
+def packages(configuration: Any, above: str = "") -> dict[str, str]:
+    """The packages that a dumped configuration names, by what they add to it, as `<key>/<name>`, in order.
+
+    above: the key that the configuration stands under. A term of a reward is its key.
+    """
     packages_of: dict[str, str] = {}
-    if isinstance(configuration, list):
-        configuration = dict(enumerate(configuration))
-    for key, value in configuration.items() if isinstance(configuration, dict) else ():
-        if str(key).endswith("settings"):
+    for key, value in configuration.items():
+        if key.endswith("settings"):
             continue
-        if isinstance(value, dict | list):
-            packages_of |= packages(value)
-        elif isinstance(value, str) and str(key).rpartition("_")[2] == PACKAGE:
-            of = str(key).removesuffix(PACKAGE).removesuffix("_") or "kind"
-            packages_of[f"{of}/{configuration.get(of, '')}"] = value
+        if isinstance(value, dict):
+            packages_of |= packages(value, key)
+        elif isinstance(value, str) and key.rpartition("_")[2] == PACKAGE:
+            of = key.removesuffix(PACKAGE).removesuffix("_") or "kind"
+            packages_of[f"{of}/{configuration[of]}" if of in configuration else f"term/{above}"] = value
     return dict(sorted(packages_of.items()))
 
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from mrsearch.config.wording import UNWORDED
+
+
+class PromptSet(Protocol):
+    """Prompts and format of an installed package, as entry points of the group `mrsearch.prompt_sets` name them: a
+    function, or an object that can be called. A mapping of the keys that it would return does as well.
+
+    It may have a pydantic model `Settings`.
+    """
+
+    def __call__(self, settings: Any) -> dict[str, Any]:
+        """Keys of the study's `protocol`, with their values; the study may give them others."""
+        ...
+
 
 OWN_FORMAT: dict[str, Any] = {}
 """This project's."""

@@ -295,8 +295,7 @@ def preset_keys(name: str, settings: Any = None) -> dict[str, Any]:
     """The keys of the protocol that a preset gives. ValueError for an unknown preset, and for an installed one that
     gives none.
 
-    An installed preset, an entry point of the group `mrsearch.prompt_sets`, is a mapping of such keys, or a function
-    that returns one for its settings, which a pydantic model `Settings` describes.
+    An installed preset is a `PromptSet`, or a mapping of such keys.
     """
     preset = PROMPT_SETS.load(name)
     package = PROMPT_SETS.package(name)

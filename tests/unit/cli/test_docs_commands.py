@@ -179,7 +179,9 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 def test_retrievers_as_the_guide_shows_them_are_accepted(root: Path) -> None:
     shown = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/guides/retriever.md").read_text(), re.M | re.S)
-    fused, on_gpu = map(yaml.safe_load, shown)
+    fused, on_gpu, derived = map(yaml.safe_load, shown)
+    kinds = {settings.kind for settings in Retrieval.model_validate(derived["retrieval"]).retrievers.values()}
+    assert kinds == {"lexical", "reranked", "remote", "noisy"}
     assert Retrieval.model_validate(fused["retrieval"]).retrievers["fused"].kind == "hybrid"
     study = load_study(Run(study="demo", overrides=on_gpu | {"retrieval.compared": []}), root)
     assert study.resources.retriever.gpus == 1 and "torch" in study.gpu_indexes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -75,4 +74,4 @@ def test_what_is_built_in_takes_no_settings_of_a_package() -> None:
     overrides = {"retrieval.retrievers.dense.settings": {"first": 1}}
     with pytest.raises(ConfigError, match=r"settings: unknown key"):
         load_study(load_run({"study": "demo", "overrides": overrides}))
-    assert packages(json.loads('{"retrievers": [{"kind": "dense", "settings": {"package": "x"}}]}')) == {}
+    assert packages({"retrievers": {"a": {"kind": "dense", "settings": {"package": "x"}}}}) == {}
