@@ -87,8 +87,8 @@ def reasoning_shares(counts: Iterable[ReasoningCounts], searches: bool = True) -
     rows = [astuple(row) for row in counts]
     total = ReasoningCounts(*map(sum, zip(*rows, strict=True)))
 
-    def share(part: int, of: int) -> float:
-        return part / max(1, of)
+    def share(count: int, base: int) -> float:
+        return count / max(1, base)
 
     shares = {
         "malformed_thinking": share(total.malformed_thinking, total.turns),
