@@ -158,12 +158,14 @@ def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
 
 
 def _training(study: Study) -> dict[str, object]:
-    """Reinforcement learning without rewards, without the settings of a trainer that is not in use, and without the
-    local trainer's options that it does not use."""
-    values: dict[str, object] = study.training.model_dump(mode="json", exclude={"checkpoint_minutes", "reward"})
+    """Reinforcement learning without rewards, without alarms, without the settings of a trainer that is not in use, and
+    without the local trainer's options that it does not use."""
+    unread = {"checkpoint_minutes", "reward", "reasoning"}
+    values: dict[str, object] = study.training.model_dump(mode="json", exclude=unread)
     if study.training.backend == "verl":
-        return values
+        return {key: value for key, value in values.items() if key != "local"}
     unused = {"verl", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}
+    unused |= set() if study.training.local.validation_questions else {"local"}
     return {key: value for key, value in values.items() if key not in unused}
 
 

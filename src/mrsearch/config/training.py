@@ -18,6 +18,7 @@ from mrsearch.config.base import (
     PositiveInt,
 )
 from mrsearch.config.installed import completed
+from mrsearch.config.local import LocalTraining
 from mrsearch.config.reasoning import ReasoningLimits
 from mrsearch.config.reward import Reward
 from mrsearch.config.verl import VerlTraining
@@ -95,6 +96,8 @@ class PolicyTraining(Model):
     """Newest checkpoints kept."""
     reasoning: ReasoningLimits = ReasoningLimits()
     """Alarms about what the policy writes."""
+    local: LocalTraining = LocalTraining()
+    """What `backend: local` needs beside the above."""
     verl: VerlTraining = VerlTraining()
     """What `backend: verl` needs beside the above."""
 
@@ -142,12 +145,17 @@ class PolicyTraining(Model):
 
     @model_validator(mode="after")
     def _best_is_kept(self) -> PolicyTraining:
-        verl = self.verl
-        judged = self.backend == "verl" and verl.keep_best and verl.validation_questions > 0
-        if judged and verl.validate_every % self.checkpoint_every:
+        """Whether there is a checkpoint of every validation."""
+        verl, local = self.verl, self.local
+        judged = verl.keep_best and verl.validation_questions > 0
+        way_out = "verl.keep_best: false"
+        if self.backend == "local":
+            judged, way_out = local.validation_questions > 0, "local.validation_questions: 0"
+        every: int = getattr(self, self.backend).validate_every
+        if judged and every % self.checkpoint_every:
             raise ValueError(
-                f"verl.validate_every ({verl.validate_every}) must be a multiple of checkpoint_every "
-                f"({self.checkpoint_every}), so that the best checkpoint can be kept; or set verl.keep_best: false"
+                f"{self.backend}.validate_every ({every}) must be a multiple of checkpoint_every "
+                f"({self.checkpoint_every}), so that the best checkpoint can be kept; or set {way_out}"
             )
         return self
 

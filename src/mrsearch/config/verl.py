@@ -116,7 +116,8 @@ class VerlTraining(Model):
     validate_every: PositiveInt = 50
     """Steps between two validations."""
     keep_best: bool = True
-    """Also keep the checkpoint with the best validation reward; without validation there is none."""
+    """Also keep the checkpoint of the best validation, which beats the best before it by more than chance over the same
+    questions; without validation there is none."""
     export: Literal["last", "best"] = "last"
     """Which checkpoint becomes the trained model."""
     health: HealthLimits = HealthLimits()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mrsearch.agent.agent import Agent
 from mrsearch.agent.ports import SearchEngine
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.reasoning import ReasoningCounts, reasoning_shares
@@ -31,12 +32,15 @@ from mrsearch.training.log import TrainingLog
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
 from mrsearch.training.rl.turns import advantages_of_turns, member_turns
 from mrsearch.training.rl.updates import update
+from mrsearch.training.rl.validator import Validator
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.save_clock import SaveClock
 from mrsearch.training.summary import step_summary, term_means
 from mrsearch.training.turns import turn_summary
 
 log = logging.getLogger(__name__)
+BEST = "best"
+"""Folder of the weights of the best validation, below the run's."""
 
 
 @dataclass(slots=True)
@@ -60,7 +64,9 @@ class LocalTrainer:
         policy = TorchPolicy.load(self.run.inputs.start, closing=protocol.tags.closing, template=protocol.chat_template)
         renderer = Renderer(policy.tokenizer, study.protocol)
         spec = AgentSpec.of(study, self.run.method)
-        pool = read_questions(self.run.inputs.questions)
+        questions = read_questions(self.run.inputs.questions)
+        validator = Validator(config, questions, folder / BEST)
+        pool = validator.trained
         optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
@@ -77,6 +83,10 @@ class LocalTrainer:
         while step < config.steps and not self._spent():
             began = time.perf_counter()
             row = self._step(step, pool, policy, renderer, spec, optimizer, reference)
+            ended = step + 1 == config.steps or self._spent()
+            if validator.due(step + 1, ended):
+                agent = Agent(policy, self.engine, spec, renderer)
+                row |= validator.judge(step + 1, agent, policy.model, self.run.seed)
             row |= {"total_tokens": self.tally.tokens, "seconds": time.perf_counter() - began}
             alarms = monitor.look(row)
             for name, text in alarms.items():
@@ -85,7 +95,7 @@ class LocalTrainer:
             step += 1
             stopping, illness = stop.after(step), monitor.verdict(alarms)
             due = step % config.checkpoint_every == 0 or clock.due() or illness is not None
-            if stopping or due or step == config.steps or self._spent():
+            if stopping or due or ended:
                 counters = asdict(self.tally)
                 checkpoints.save(folder, step, policy.model, optimizer, counters, config.checkpoints_kept)
                 clock.saved()
@@ -95,6 +105,7 @@ class LocalTrainer:
                 raise Stopped
         out = self.run.out.model
         groups.publish(folder, out)
+        validator.restore_best(policy.model)
         export_model(policy.model, policy.tokenizer, out)
 
     def _step(

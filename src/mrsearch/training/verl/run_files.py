@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mrsearch.files import read_json, write_json, write_text
 from mrsearch.seal import damage
+from mrsearch.training.validation import gain, mean_score
 
 log = logging.getLogger(__name__)
 PREFIX = "global_step_"
@@ -58,7 +60,7 @@ class RunFiles:
 
     @property
     def best(self) -> Path:
-        """Step and reward of the best validation."""
+        """Step, mean and scores by question of the best validation."""
         return self.folder / "best.json"
 
     @property
@@ -140,13 +142,14 @@ class RunFiles:
             raise FileNotFoundError(f"{self.checkpoints}: holds no whole checkpoint")
         return step
 
-    def note_validation(self, step: int, reward: float) -> bool:
-        """Remember the best validation; True where this one is it. The first of equal ones stays."""
+    def note_validation(self, step: int, scores: Mapping[str, float]) -> tuple[float, float] | None:
+        """Remember the best validation, by the score of each question. Returns the interval of its gain over the best
+        before it, None where there is none yet: it becomes the best where the interval lies above 0."""
         before = read_json(self.best)
-        if before is not None and before["reward"] >= reward and before["step"] != step:
-            return False
-        write_json(self.best, {"step": step, "reward": reward})
-        return True
+        interval = gain(scores, before["scores"]) if before is not None and before["step"] != step else None
+        if interval is None or interval[0] > 0:
+            write_json(self.best, {"step": step, "reward": mean_score(scores), "scores": dict(scores)})
+        return interval
 
     def prune(self, newest: int, keep_best: bool) -> list[int]:
         """Remove all checkpoints but the newest `newest` and the best; returns the steps removed.

@@ -184,11 +184,17 @@ def folder_with(tmp_path, steps, last):
 
 def test_the_newest_and_the_best_checkpoints_stay(tmp_path):
     folder = folder_with(tmp_path, [10, 20, 30, 40, 50], 40)
-    assert folder.note_validation(10, 0.5)
-    assert not folder.note_validation(20, 0.5)
+    scores = {f"q{number}": float(number < 4) for number in range(8)}
+    assert folder.note_validation(10, scores) is None
+    assert folder.note_validation(20, scores) == (0, 0)
     assert folder.prune(2, keep_best=True) == [20, 50]
     assert (folder.exported("last"), folder.exported("best")) == (40, 10)
-    assert folder.note_validation(30, 0.6)
+    # One more right of eight is noise, four more are none: 1/2 - 1.895 x 0.5345 / sqrt(8).
+    low, high = folder.note_validation(30, scores | {"q4": 1.0})
+    assert low < 0 < high and folder.exported("best") == 10
+    low, high = folder.note_validation(40, dict.fromkeys(scores, 1.0))
+    assert (low, high) == pytest.approx((0.142, 0.858), abs=1e-3)
+    assert json.loads(folder.best.read_text())["step"] == 40
     assert folder.prune(1, keep_best=False) == [10, 30]
 
 

@@ -23,9 +23,10 @@ from mrsearch.policy.tokenizer import load_tokenizer
 from mrsearch.retrieval.engine import OpenEngine, engine_of, search_retries
 from mrsearch.training import groups
 from mrsearch.training.run import TrainingRun
+from mrsearch.training.validation import final_score
 from mrsearch.training.verl.rl.policy import ServerPolicy
 from mrsearch.training.verl.rl.rowless import note_rowless
-from mrsearch.training.verl.rl.rows import FACTS, RECORD, loop_rows
+from mrsearch.training.verl.rl.rows import FACTS, QUESTION, RECORD, loop_rows
 from mrsearch.training.verl.run_files import RunFiles
 
 
@@ -119,8 +120,7 @@ def outputs(
     scores alone."""
     rewarded = episode_rewards(meta, study.reward_of(method), study.protocol)
     scores = episode_scores(meta, study.protocol.scoring)
-    answered = [score for episode, score in zip(meta.episodes, scores, strict=True) if episode.answer is not None]
-    validation: dict[str, float] = {"acc": answered[-1] if answered else 0.0}
+    validation: dict[str, float | str] = {QUESTION: meta.question.id, "acc": final_score(meta, study.protocol.scoring)}
     for number in range(study.methods[method].episodes):
         validation[f"episode_{number + 1}"] = scores[number] if number < len(scores) else 0.0
     return [

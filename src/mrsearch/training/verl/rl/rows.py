@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FACTS = "mrsearch"
 """Key under which a row's facts lie in verl's `extra_fields`."""
+QUESTION = "question"
+"""Key of the question's id among what verl's validation reads of a trajectory."""
 RECORD = "mrsearch_record"
 """Key of the whole meta-episode as a line of JSON: on the first row of those that may be kept, empty elsewhere."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +174,8 @@ def split_questions(questions: Path, study: Study, train: Path, validation: Path
     """
     import pyarrow.parquet as parquet
 
+    from mrsearch.training.validation import held_out
+
     table = parquet.read_table(questions)
     count, batch_size = study.training.verl.validation_questions, study.training.train_batch_size
     if table.num_rows - count < batch_size:
@@ -182,8 +183,8 @@ def split_questions(questions: Path, study: Study, train: Path, validation: Path
             f"training.train_batch_size ({batch_size}) and training.verl.validation_questions ({count}) need more than "
             f"the training set has ({table.num_rows} questions)"
         )
-    held_out = sorted(random.Random("validation").sample(range(table.num_rows), count))
-    trained = sorted(set(range(table.num_rows)) - set(held_out))
-    for path, rows in ((train, trained), (validation, held_out or [0])):
+    validated = held_out(table.num_rows, count)
+    trained = sorted(set(range(table.num_rows)) - set(validated))
+    for path, rows in ((train, trained), (validation, validated or [0])):
         with atomic_file(path) as draft:
             parquet.write_table(table.take(rows), draft)

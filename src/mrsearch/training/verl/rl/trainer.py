@@ -30,6 +30,7 @@ from mrsearch.training.save_clock import SaveClock
 from mrsearch.training.start_up import FIRST_STEP, StartUp
 from mrsearch.training.summary import step_summary, term_means
 from mrsearch.training.turns import turn_summary
+from mrsearch.training.validation import mean_score
 from mrsearch.training.verl.rl import advantage, probe
 from mrsearch.training.verl.rl.advantage import group_tensors
 from mrsearch.training.verl.rl.batches import FetchedBatch, fetch, sessions
@@ -40,6 +41,7 @@ from mrsearch.training.verl.rl.health import Monitor
 from mrsearch.training.verl.rl.recipe import TRAINER
 from mrsearch.training.verl.rl.recorder import Recorder, translated
 from mrsearch.training.verl.rl.rowless import forget_rowless, read_rowless
+from mrsearch.training.verl.rl.rows import QUESTION
 from mrsearch.training.verl.run_files import RunFiles
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class EpisodeTrainer(PPOTrainerSync):
         self._rowless: tuple[list[MetaEpisodeCounts], int] = [], 0
         self._saved, self._missing, self._began = -1, 0, 0.0
         self._entropy_scale = 1.0
+        self._scores: dict[str, float] = {}
         self._batch: Any = None
         self.logger: Any = None
         with open_dict(config):
@@ -288,11 +291,23 @@ class EpisodeTrainer(PPOTrainerSync):
 
     def _validate(self) -> dict[str, Any]:
         metrics: dict[str, Any] = super()._validate()
-        rewards = [value for name, value in metrics.items() if name.startswith("val-core/") and "/acc/mean@" in name]
-        if rewards:
-            self._row["validation"] = reward = float(sum(rewards) / len(rewards))
-            if self.files.note_validation(self.global_steps, reward):
-                log.info("step %d: best validation so far, %.4f", self.global_steps, reward)
+        if not self._scores:
+            return metrics
+        self._row["validation"] = mean_score(self._scores)
+        interval = self.files.note_validation(self.global_steps, self._scores)
+        if interval is not None and math.isfinite(interval[0]):
+            self._row["validation_gain"] = list(interval)
+        if interval is None or interval[0] > 0:
+            log.info("step %d: best validation so far, %.4f", self.global_steps, self._row["validation"])
+        return metrics
+
+    def _val_metrics_update(
+        self, data_sources: list[str], uids: list[str], extra: dict[str, list[Any]], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Keep each question's score, of which verl's metrics have the means alone."""
+        pairs = zip(extra.pop(QUESTION, []), extra.get("acc", []), strict=True)
+        self._scores = {question: float(score) for question, score in pairs if question is not None}
+        metrics: dict[str, Any] = super()._val_metrics_update(data_sources, uids, extra, *args, **kwargs)
         return metrics
 
     def _save_checkpoint(self) -> None:
