@@ -3,10 +3,13 @@
 `records` plays methods of the study with a scripted policy, a real tokenizer and real passages, and prints records a
 second of CPU, bytes a record, and beside them what the same lists and texts cost as gzipped JSON (version 1). `metrics`
 makes files of scores for a share of the study's questions and prints CPU seconds and peak memory of `mrsearch report
-metrics`, and of the aggregation alone.
+metrics`, and of the aggregation alone. `viewer` makes files of records and scores of a share and prints the same of
+`mrsearch report viewer`. `--csv` appends what `metrics` and `viewer` measured to a file, which
+`benchmarks/draw_scaling.py` draws.
 
     python benchmarks/volumes.py records --tokenizer FOLDER --corpus corpus.jsonl.gz
     python benchmarks/volumes.py metrics --share 0.1 --seeds 1
+    python benchmarks/volumes.py viewer --share 0.1 --tokenizer FOLDER --corpus corpus.jsonl.gz
 """
 
 # ruff: noqa: T201  (a script that prints its measurements)
@@ -24,12 +27,15 @@ import sys
 import tempfile
 import time
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
+from measurements import add_row, in_a_child, size_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.made_up import made_record
@@ -43,12 +49,14 @@ from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Study, load_run, load_study
-from mrsearch.config.layout import all_score_files
+from mrsearch.config.layout import all_record_files, all_score_files
+from mrsearch.data.subsets import hashed_id
 from mrsearch.evaluation import aggregates
 from mrsearch.evaluation.metrics import cells, write_metrics
 from mrsearch.evaluation.score_files import KEY_TAGS, METADATA, write_scores
 from mrsearch.evaluation.scores import score_record
 from mrsearch.policy.tokenizer import load_tokenizer
+from mrsearch.reporting.viewer import StudyRecords, write_viewer
 
 QUESTIONS = {
     "nq": 3610,
@@ -66,7 +74,9 @@ TURN_TOKENS, TURN_SPREAD = 90, 0.6
 SEARCHING = (0.95, 0.55, 0.05)
 """Probability that the first, second, third turn of an episode searches."""
 POOL = 64
-"""Rows of scores that are drawn from."""
+"""Rows of scores, and records, that are drawn from."""
+FRAME, WRITTEN = 512, 128
+"""Records in a file's largest frames, and those that are made for each file: more than a viewer shows."""
 REPEATS = 3
 
 
@@ -205,14 +215,9 @@ def metrics(arguments: argparse.Namespace) -> None:
         size = sum(path.stat().st_size for path in folder.rglob("*.scores.parquet"))
         print(f"{rows:,} records, {arguments.seeds} seeds, {size / 1e6:,.0f} MB of scores", flush=True)
         for label, work in (("report metrics", report), ("aggregation alone", aggregate)):
-            child = os.fork()
-            if child == 0:
-                work(study, folder)
-                os._exit(0)
-            _, status, used = os.wait4(child, 0)
-            assert status == 0, f"{label} ended with status {status}"
-            seconds = used.ru_utime + used.ru_stime
-            print(f"  {label}: {seconds:,.1f} s CPU, at most {used.ru_maxrss / 1e6:.2f} GB", flush=True)
+            used = in_a_child(partial(work, study, folder))
+            print(f"  {label}: {used['cpu_s']:,.1f} s CPU, at most {used['peak_bytes'] / 1e9:.2f} GB", flush=True)
+            add_row(arguments.csv, stage=label, size=rows, disk_bytes=size, **used)
         print(f"  (this script itself: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB)")
 
 
@@ -241,6 +246,78 @@ def aggregate(study: Study, folder: Path) -> None:
     print(f"  {rows:,} rows of metrics in {seconds - reading:,.1f} s CPU, and {reading:,.1f} s to read scores")
 
 
+def frames(content: bytes) -> list[bytes]:
+    """The frames of a file of records, as they are packed."""
+    packed = []
+    while content:
+        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        decompressor.decompress(content)
+        length = len(content) - len(decompressor.unused_data)
+        packed.append(content[:length])
+        content = content[length:]
+    return packed
+
+
+def make_records(study: Study, folder: Path, share: float, pools: dict[int, list[MetaEpisode]], pieces) -> None:
+    """Files of records for a share of each benchmark's questions, as evaluations order them.
+
+    Those that a viewer may show are written one by one, with the ids that the scores have; behind them one frame of
+    records is repeated until the file has its size, rounded up to frames. Methods with as many episodes share a file.
+    The repeated frame holds records several times, and takes a third of the bytes that as many different ones take.
+    """
+    repeated = {}
+    for number, pool in pools.items():
+        write_records(folder / "pool", [pool[n % len(pool)] for n in range(FRAME)], pieces)
+        repeated[number] = max(frames((folder / "pool").read_bytes()), key=len)
+    made: dict[tuple[int, str], Path] = {}
+    for key, path in all_record_files(study, folder).items():
+        kind = min(study.methods[key[1]].episodes, max(pools)), key[4]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind in made:
+            os.link(made[kind], path)
+            continue
+        made[kind] = path
+        count = max(2, round(QUESTIONS[key[4]] * share))
+        ids = sorted((f"test_{n}" for n in range(count)), key=hashed_id)[:WRITTEN]
+        pool, tags = pools[kind[0]], dict(zip(KEY_TAGS, key, strict=True))
+        write_records(path, (_renamed(pool[n % len(pool)], name, tags) for n, name in enumerate(ids)), pieces)
+        *first, _ = frames(path.read_bytes())
+        more = math.ceil((count - len(ids)) / FRAME)
+        last = json.dumps({"records": len(ids) + more * FRAME}).encode()
+        with path.open("wb") as file:
+            file.writelines([*first, *[repeated[kind[0]]] * more])
+            file.write(zstandard.ZstdCompressor().compress(last + b"\n"))
+
+
+def _renamed(meta: MetaEpisode, name: str, tags: dict[str, object]) -> MetaEpisode:
+    question = replace(meta.question, id=name, benchmark=str(tags["benchmark"]))
+    return replace(meta, question=question, tags={**meta.tags, **tags})
+
+
+def viewer(arguments: argparse.Namespace) -> None:
+    study = load_study(load_run({"study": "paper", "seeds": list(range(arguments.seeds))}))
+    tokenizer, corpus = load_tokenizer(arguments.tokenizer), passages(arguments.corpus)
+    pieces = vocabulary_pieces(tokenizer)
+    pools = {
+        episodes: play(study, method, tokenizer, corpus, POOL)
+        for method, episodes in (("search_r1", 1), ("mr_search", study.methods["mr_search"].episodes))
+    }
+    for share in arguments.share:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+            folder = Path(name)
+            rows = make_scores(study, folder / "eval", share)
+            make_records(study, folder / "eval", share, pools, pieces)
+            size = size_of(folder / "eval")
+            used = in_a_child(partial(write_viewer, [StudyRecords(study, folder / "eval")], folder / "viewer"))
+            page = size_of(folder / "viewer")
+        print(
+            f"{rows:,} records, {arguments.seeds} seeds, {size / 1e9:.2f} GB: {used['cpu_s']:,.1f} s CPU, "
+            f"{used['wall_s']:,.1f} s, at most {used['peak_bytes'] / 1e9:.2f} GB, a page of {page / 1e6:,.0f} MB",
+            flush=True,
+        )
+        add_row(arguments.csv, stage="report viewer", size=rows, disk_bytes=size, **used)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -255,6 +332,15 @@ def main() -> None:
     two.add_argument("--seeds", type=int, default=1)
     two.add_argument("--folder", type=Path, help="for the files of scores; a temporary one")
     two.set_defaults(run=metrics)
+    two.add_argument("--csv", type=Path, help="to append what was measured to")
+    three = commands.add_parser("viewer")
+    three.add_argument("--tokenizer", type=Path, required=True, help="folder of a model such as Qwen2.5")
+    three.add_argument("--corpus", type=Path, required=True, help="passages, gzipped jsonl of id and contents")
+    three.add_argument("--share", type=float, nargs="+", default=[0.1], help="of the questions of the paper study")
+    three.add_argument("--seeds", type=int, default=1)
+    three.add_argument("--folder", type=Path, help="for the files of records: 9 kB each; a temporary one")
+    three.add_argument("--csv", type=Path, help="to append what was measured to")
+    three.set_defaults(run=viewer)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
