@@ -21,10 +21,10 @@ RECORD_STAGES = ("report viewer", "report metrics", "aggregation alone")
 MEASURES = {"cpu_s": ("CPU seconds", 1.0), "peak_bytes": ("Peak memory (GB)", 1e-9)}
 
 
-def line_through(sizes: list[float], values: list[float], target: int) -> tuple[float, float]:
-    """(slope, value at `target`) of the line through the smallest and the largest size."""
-    slope = (values[-1] - values[0]) / (sizes[-1] - sizes[0])
-    return slope, values[-1] + slope * (target - sizes[-1])
+def line_through(sizes: list[float], values: list[float], target: int) -> float:
+    """The value at `target` of the line through the smallest and the largest size; level where values do not grow."""
+    slope = max(0.0, (values[-1] - values[0]) / (sizes[-1] - sizes[0]))
+    return values[-1] + slope * (target - sizes[-1])
 
 
 def draw(stage: str, rows: pd.DataFrame, out: Path) -> None:
@@ -35,7 +35,7 @@ def draw(stage: str, rows: pd.DataFrame, out: Path) -> None:
     texts = []
     for axes, (measure, (label, scale)) in zip(figure.subplots(1, 2), MEASURES.items(), strict=True):
         values = (rows[measure] * scale).tolist()
-        _, reached = line_through(sizes, values, target)
+        reached = line_through(sizes, values, target)
         axes.plot(sizes, values, "o", color="#0072b2", label="measured")
         axes.plot([sizes[0], target], [values[0], reached], "--", color="#888888", label="their line")
         axes.set(xscale="log", yscale="log", xlabel=what, ylabel=label)
