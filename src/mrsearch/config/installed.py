@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from mrsearch.config.base import Model
 from mrsearch.config.problems import problems
+from mrsearch.config.renamed import renamed_value
 from mrsearch.extensions import Vocabulary
 
 PACKAGE = "package"
@@ -64,6 +65,8 @@ def completed(raw: Any, vocabulary: Vocabulary, key: str, settings: str, package
         if raw.get(settings) or written:
             raise ValueError(f"{settings}: {key} ({name!r}) is of no installed package and takes none: remove them")
         return raw
+    if new_name := renamed_value(key, name):
+        raise ValueError(f"{key}: {name!r} is now called {new_name!r}")
     current = vocabulary.package(name)
     if written not in (None, current):
         raise ValueError(

@@ -58,3 +58,8 @@ def renaming(models: list[str], key: str, value: object) -> str | None:
         if isinstance(value, str) and value in values:
             return f"{value!r} is now called {values[value]!r}"
     return None
+
+
+def renamed_value(key: str, value: str) -> str | None:
+    """The new name of a key's value, whichever model has it; None where it was never renamed."""
+    return next((names[value] for (_, owner_key), names in VALUES.items() if owner_key == key and value in names), None)

@@ -62,8 +62,8 @@ def _report(study: Study, key: Key, out: Path, directory: Path) -> None:
 def means(study: Study, key: Key, out: Path) -> dict[str, Any]:
     """Means over the questions of each file of scores, by `decoding/benchmark/metric`: EM and F1 of the answer that
     counts and of each episode (a list), shares of questions whose passages held a gold answer, searches and tokens."""
-    found: dict[str, Any] = {}
-    for benchmark, decoding in _parts(study):
+    by_name: dict[str, Any] = {}
+    for benchmark, decoding in _files(study):
         path = score_file(out, benchmark, decoding)
         if not path.is_file():
             continue
@@ -72,17 +72,17 @@ def means(study: Study, key: Key, out: Path) -> dict[str, Any]:
         prefix = f"{decoding}/{benchmark}"
         for score in BY_EPISODE:
             episodes = [value for (name, episode), value in mean.items() if name == score and episode.isdigit()]
-            found |= {f"{prefix}/{score}": mean[score, "final"], f"{prefix}/{score}_episode": episodes}
+            by_name |= {f"{prefix}/{score}": mean[score, "final"], f"{prefix}/{score}_episode": episodes}
         hits = [name for name, _ in names if name.startswith("hit@")]
-        found |= {f"{prefix}/{name}": mean[name, "all"] for name in (*COUNTS, *hits)}
-        found[f"{prefix}/questions"] = len(values_QK)
-    return found
+        by_name |= {f"{prefix}/{name}": mean[name, "all"] for name in (*COUNTS, *hits)}
+        by_name[f"{prefix}/questions"] = len(values_QK)
+    return by_name
 
 
 def sample_rows(study: Study, out: Path) -> Iterator[list[Any]]:
     """A row for each episode of the first meta-episodes of every file, in the order of COLUMNS; observations stand in
     the transcript."""
-    for benchmark, decoding in _parts(study):
+    for benchmark, decoding in _files(study):
         path = record_file(out, benchmark, decoding)
         if not path.is_file():
             continue
@@ -90,11 +90,18 @@ def sample_rows(study: Study, out: Path) -> Iterator[list[Any]]:
             scores, counts = record.tags["scores"], searches(record)
             golds = " | ".join(record.question.golden_answers)
             for index, episode in enumerate(record.episodes):
-                text = "\n".join(part for turn in episode.turns for part in (turn.text, turn.observation) if part)
-                row = [benchmark, decoding, record.question.question, golds, index + 1, text, episode.answer or ""]
-                yield [*row, scores["em"][index], scores["f1"][index], counts[index], episode.stop.value]
+                transcript = "\n".join(text for turn in episode.turns for text in (turn.text, turn.observation) if text)
+                row = [benchmark, decoding, record.question.question, golds, index + 1, transcript]
+                yield [
+                    *row,
+                    episode.answer or "",
+                    scores["em"][index],
+                    scores["f1"][index],
+                    counts[index],
+                    episode.stop.value,
+                ]
 
 
-def _parts(study: Study) -> Iterator[tuple[str, str]]:
+def _files(study: Study) -> Iterator[tuple[str, str]]:
     """Benchmark and decoding of every file."""
     return itertools.product(study.benchmarks, study.evaluation.decoding)

@@ -133,7 +133,7 @@ def test_verl_begins_anew_without_a_whole_checkpoint(tmp_path: Path) -> None:
 
 def test_a_damaged_best_checkpoint_is_not_exported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = verl_run(tmp_path, (10, 20), sealed=True)
-    files.note_validation(10, 0.9)
+    files.note_validation(10, {"a": 1.0, "b": 0.8})
     assert files.exported("best") == 10
     _cut(200)(files.checkpoint(10) / "actor" / "model_world_size_1_rank_0.pt")
     with caplog.at_level(logging.WARNING):
