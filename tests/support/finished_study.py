@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ def finished_study(root: Path, **sections: Any) -> tuple[Study, Layout]:
     study = Study.model_validate(raw | CHANGES | sections)
     paths = Paths(results=str(root / "results"), resources=str(root / "results" / "resources"))
     layout = Layout(Run(paths=paths), study)
+    train_study(study, layout)
+    return study, layout
+
+
+def train_study(study: Study, layout: Layout) -> None:
+    """Write the study's passages, indexes, questions and base model, and train its methods in their order, for each
+    seed."""
     write_study(study, layout.study)
     build_store(read_passages(study), layout.corpus)
     for retriever in study.indexed():
@@ -61,15 +69,14 @@ def finished_study(root: Path, **sections: Any) -> tuple[Study, Layout]:
     make_base(study, "tiny", corpus_texts(layout.corpus), layout.base("tiny"))
     for dataset in ("train", *study.benchmarks):
         write_questions(study, dataset, layout.questions(dataset))
-    for method in study.methods:
+    for seed, method in itertools.product(study.seeds, study.methods):
         if study.methods[method].train is not None:
-            train(study, layout, method)
-    return study, layout
+            train(study, layout, method, seed)
 
 
-def train(study: Study, layout: Layout, method: str) -> None:
+def train(study: Study, layout: Layout, method: str, seed: int) -> None:
     """Train a method in this process."""
-    place = ("tiny", method, study.seeds[0])
+    place = ("tiny", method, seed)
     inputs = Inputs(layout.start(*place), layout.questions("train"), layout.corpus, layout.indexes, None)
     outputs = Outputs(layout.model(*place), layout.train_log(*place), layout.training_record(*place))
     train_method(TrainingRun(study, *place, inputs, outputs, layout.scratch(*place)))
@@ -77,8 +84,8 @@ def train(study: Study, layout: Layout, method: str) -> None:
 
 def evaluate_study(study: Study, layout: Layout) -> None:
     """Records of every method, then scores and metrics."""
-    for method in study.methods:
-        place = ("tiny", method, study.seeds[0])
+    for seed, method in itertools.product(study.seeds, study.methods):
+        place = ("tiny", method, seed)
         evaluate(
             study,
             *place,
