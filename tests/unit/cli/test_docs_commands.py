@@ -89,6 +89,14 @@ RUN_BY = {
         "e2e/test_dag.py",
         '"study=docs/guides/sweep.yaml"',
     ),
+    "snakemake --profile profile/local results/tutorial/tables/main.md": (
+        "e2e/test_tutorial.py",
+        "def test_every_command_of_the_tutorial_in_its_order",
+    ),
+    "snakemake --profile profile/local results/tutorial/metrics.parquet": (
+        "e2e/test_tutorial.py",
+        "def test_every_command_of_the_tutorial_in_its_order",
+    ),
     "snakemake --profile profile/local --config study=scaling": ("e2e/test_dag.py", '"study=scaling"'),
     "snakemake --profile profile/local --config study=real-smoke": ("e2e/test_real_smoke.py", "study=real-smoke"),
 }
@@ -196,7 +204,7 @@ def test_the_algorithms_functions_are_where_the_page_says(path: str, name: str) 
 
 
 def test_the_tutorials_study_and_row_are_accepted(root: Path) -> None:
-    row, study, training = re.findall(r"^```yaml\n(.*?)^```$", (root / "docs/tutorial.md").read_text(), re.M | re.S)
+    *_, row, study, training = re.findall(r"^```yaml\n(.*?)^```$", (root / "docs/tutorial.md").read_text(), re.M | re.S)
     assert Study.model_validate(yaml.safe_load(study)).name == "mine"
     trained = Study.model_validate(yaml.safe_load(study) | yaml.safe_load(training))
     assert trained.training_stage("mr_search") == "train" and holds_out(trained.data, "validation")
