@@ -146,8 +146,9 @@ class RunFiles:
         """Remember the best validation, by the score of each question. Returns the interval of its gain over the best
         before it, None where there is none yet: it becomes the best where the interval lies above 0."""
         before = read_json(self.best)
-        comparable = before is not None and before["step"] != step and "scores" in before
-        interval = gain(scores, before["scores"]) if comparable else None
+        interval = None
+        if before is not None and before["step"] != step and "scores" in before:
+            interval = gain(scores, before["scores"])
         if interval is None or interval[0] > 0:
             write_json(self.best, {"step": step, "reward": mean_score(scores), "scores": dict(scores)})
         return interval
