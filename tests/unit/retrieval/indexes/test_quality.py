@@ -63,7 +63,7 @@ def test_report_of_hits_and_recall(tmp_path):
 def test_exact_rankings_of_the_same_vectors_are_made_once(tmp_path, caplog):
     bow = {"kind": "dense", "encoder": {"kind": "bow"}}
     cells = {**bow, "index": "ivf_sq8", "nlist": 2, "nprobe": 1}
-    several = study(flat=bow, first=cells, second=cells, scanned={**bow, "index": "torch"}, third=cells)
+    several = study(flat=bow, first=cells, second=cells, scanned={**bow, "index": "sq_fp16"}, third=cells)
     build_store(((str(n), f"N{n}", f"N{n} likes v{n % 7} x{n}") for n in range(200)), tmp_path / "corpus")
     for name in several.retrieval.retrievers:
         build_index(several, name, tmp_path / "corpus", tmp_path / "indexes" / name)
