@@ -141,7 +141,7 @@ def _checked(values_GN: object, exists_GN: Tensor) -> Tensor:
         )
     values_GN = torch.where(exists_GN, values_GN, torch.zeros_like(values_GN))
     if not bool(torch.isfinite(values_GN).all()):
-        raise ValueError("the estimator gave an advantage that is no finite number")
+        raise ValueError("an advantage is no finite number: look at the rewards of this step, or at the estimator")
     return values_GN
 
 

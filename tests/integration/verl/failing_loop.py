@@ -11,7 +11,7 @@ from mrsearch.training.verl.rl.agent_loop import MetaEpisodeLoop
 from mrsearch.training.verl.rl.rows import FACTS
 
 PLAN = "MRSEARCH_TEST_FAILURES"
-"""Environment variable: {step: {"fail": number of trajectories} | {"search": file to touch} | "kill" | "nan"}."""
+"""Environment variable: {step: {"fail": number of trajectories} | {"search": file to touch} | "kill" | "huge"}."""
 begun = Counter()
 
 
@@ -25,6 +25,7 @@ class FailingLoop(MetaEpisodeLoop):
         if float(sampling_params["temperature"]) == 0.0:
             plan = {}
         begun[step] += 1
+        sign = (-1) ** begun[step]
         if plan == "kill" and begun[step] == 1:
             ray.kill(ray.get_actor("transformers_server_0"))
         if isinstance(plan, dict) and begun[step] <= plan.get("fail", 0):
@@ -33,7 +34,7 @@ class FailingLoop(MetaEpisodeLoop):
             Path(plan["search"]).touch()
             await self.shared.engine.search("question", 1)
         outputs = await super().run(sampling_params, **row)
-        if plan == "nan":
+        if plan == "huge":
             for output in outputs:
-                output.extra_fields[FACTS]["rewards"] = [float("nan")] * len(output.extra_fields[FACTS]["rewards"])
+                output.extra_fields[FACTS]["rewards"] = [sign * 1e30] * len(output.extra_fields[FACTS]["rewards"])
         return outputs
