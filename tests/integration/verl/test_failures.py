@@ -10,13 +10,24 @@ from integration.verl.launched import Training
 
 
 @pytest.fixture(scope="module")
-def training(overrides, shared, retriever, tmp_path_factory):
+def changes(overrides):
     own = {**overrides["training.verl"], "max_missing": 0.02, "validation_questions": 0, "keep_best": False}
-    own["micro_batch_size_per_gpu"] = 10
     changes = {**overrides, "training.verl": own, "training.checkpoint_every": 1, "training.steps": 3}
-    changes |= {"training.train_batch_size": 20, "training.mini_batch_size": 10, "training.group_size": 5}
-    changes["retrieval.client"] = {"timeout_seconds": 5}
-    return Training(changes, shared, tmp_path_factory.mktemp("failures") / "out")
+    return changes | {"retrieval.client": {"timeout_seconds": 5}}
+
+
+@pytest.fixture(scope="module")
+def training(changes, shared, tmp_path_factory):
+    """Steps of a hundred meta-episodes, of which two may be missing."""
+    own = {**changes["training.verl"], "micro_batch_size_per_gpu": 10}
+    sizes = {"training.train_batch_size": 20, "training.mini_batch_size": 10, "training.group_size": 5}
+    return Training({**changes, **sizes, "training.verl": own}, shared, tmp_path_factory.mktemp("many") / "out")
+
+
+@pytest.fixture
+def small(changes, shared, retriever, tmp_path):
+    """Steps of twelve meta-episodes."""
+    return Training(changes, shared, tmp_path / "out")
 
 
 def away_for(token, seconds):
@@ -44,10 +55,10 @@ def test_few_failures_and_a_retriever_that_is_away_are_counted_and_many_failures
     assert not (training.out / "model").exists()
 
 
-def test_a_killed_rollout_server_fails_every_meta_episode_and_ends_the_training(training):
-    training.fails({"3": "kill"}, "no materializable trajectories")
-    assert len(training.rows()) == 2
+def test_a_killed_rollout_server_fails_every_meta_episode_and_ends_the_training(small):
+    small.fails({"3": "kill"}, "no materializable trajectories")
+    assert len(small.rows()) == 2
 
 
-def test_a_gradient_that_is_not_finite_ends_the_training(training):
-    training.fails({"3": "huge"}, "the gradient norm is inf at step 3: lower training.learning_rate")
+def test_a_gradient_that_is_not_finite_ends_the_training(small):
+    small.fails({"3": "huge"}, "the gradient norm is inf at step 3: lower training.learning_rate")
