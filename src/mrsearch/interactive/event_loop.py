@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
+
+SIGNAL_SECONDS = 0.5
+"""A signal that arrives just before a thread blocks is noticed only when it wakes: how long that may take."""
 
 T = TypeVar("T")
 
@@ -25,10 +28,10 @@ class EventLoopThread:
         future: Future[T] | None = None
         try:
             future = asyncio.run_coroutine_threadsafe(self._tracked(coroutine), self._loop)
-            return future.result()
+            return _result(future)
         except BaseException:
             if future is None or not future.done():
-                asyncio.run_coroutine_threadsafe(self._end_task(), self._loop).result()
+                _result(asyncio.run_coroutine_threadsafe(self._end_task(), self._loop))
             raise
 
     def close(self) -> None:
@@ -52,3 +55,10 @@ class EventLoopThread:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _result(future: Future[T]) -> T:
+    """What the future ends with; waits in steps, so that no interruption is left lying until the end."""
+    while not wait([future], timeout=SIGNAL_SECONDS).done:
+        pass
+    return future.result()

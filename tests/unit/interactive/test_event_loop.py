@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -28,12 +30,18 @@ def test_results_and_errors_reach_the_caller_even_inside_a_running_loop() -> Non
             loop.run(double(-1))
 
 
-def test_what_is_interrupted_has_ended_before_the_caller_goes_on() -> None:
+def wake() -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+@pytest.mark.parametrize("interrupt", [wake, _thread.interrupt_main], ids=["waking", "asleep"])
+def test_what_is_interrupted_has_ended_before_the_caller_goes_on(interrupt: Callable[[], None]) -> None:
+    """The second stands for a signal just before the caller blocks: it is noted, and wakes nobody."""
     ends: list[str] = []
 
     async def endless() -> None:
         try:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            interrupt()
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
