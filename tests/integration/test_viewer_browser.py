@@ -305,6 +305,25 @@ def test_narrow_and_dark(browser: Any, viewer: Path):
     leave(page)
 
 
+def test_rows_stay_the_same_elements_while_they_are_pressed(browser: Any, viewer: Path):
+    page = visit(browser, viewer.joinpath("index.html").as_uri())
+    page.wait_for_selector(".row.selected[aria-posinset='1']")
+    box = page.locator(".row[aria-posinset='4']").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.evaluate(
+        """() => new Promise((drawn) => {
+          document.getElementById("list").dispatchEvent(new Event("scroll"));
+          requestAnimationFrame(() => requestAnimationFrame(drawn));
+        })"""
+    )
+    page.mouse.up()
+    page.wait_for_selector(".row.selected[aria-posinset='4']")
+    places = page.locator(".row").evaluate_all("rows => rows.map((row) => Number(row.ariaPosInSet))")
+    assert places == sorted(places), "a screen reader reads the rows in their order"
+    leave(page)
+
+
 COUNT_ROWS = """() => {
   window.rowsMade = 0;
   new MutationObserver((changes) => {

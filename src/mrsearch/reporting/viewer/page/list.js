@@ -7,6 +7,7 @@ function RecordList(box, onSelect) {
   const spacer = document.createElement("div");
   spacer.className = "spacer";
   box.append(spacer);
+  const drawn = new Map(); // place in the list -> its row
   let positions = [];
   let selected = -1;
   let planned = false;
@@ -15,10 +16,9 @@ function RecordList(box, onSelect) {
     const position = positions[place];
     const c = index.columns;
     const element = document.createElement("div");
-    element.className = "row" + (position === selected ? " selected" : "");
+    element.className = "row";
     element.id = "row-" + position;
     element.setAttribute("role", "option");
-    element.setAttribute("aria-selected", String(position === selected));
     element.setAttribute("aria-setsize", String(positions.length));
     element.setAttribute("aria-posinset", String(place + 1));
     element.style.transform = "translateY(" + place * ROW + "px)";
@@ -41,13 +41,27 @@ function RecordList(box, onSelect) {
     return element;
   }
 
+  /** Rows that stay in sight stay the same elements: a click on one that is replaced half-way is lost. */
   function draw() {
     planned = false;
     const first = Math.max(0, Math.floor(box.scrollTop / ROW) - MARGIN);
     const last = Math.min(positions.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + MARGIN);
-    const rows = [];
-    for (let place = first; place < last; place++) rows.push(row(place));
-    spacer.replaceChildren(...rows);
+    for (const [place, element] of drawn) {
+      if (place < first || place >= last) {
+        element.remove();
+        drawn.delete(place);
+      }
+    }
+    let after = null;
+    for (let place = last - 1; place >= first; place--) {
+      if (!drawn.has(place)) {
+        drawn.set(place, row(place));
+        spacer.insertBefore(drawn.get(place), after);
+      }
+      after = drawn.get(place);
+      after.classList.toggle("selected", positions[place] === selected);
+      after.setAttribute("aria-selected", String(positions[place] === selected));
+    }
   }
 
   function plan() {
@@ -64,6 +78,8 @@ function RecordList(box, onSelect) {
     /** Show these positions. */
     show(found) {
       positions = found;
+      drawn.clear();
+      spacer.replaceChildren();
       spacer.style.height = positions.length * ROW + "px";
       draw();
     },
