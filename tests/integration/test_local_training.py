@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support.project import ROOT
-from support.small_training import OVERRIDES, assert_same, kill_after, rows, start, train, weights
+from support.small_training import OVERRIDES, assert_same, kill_after, rows, train, weights
 from support.small_world import make_shared
 from support.trainings import training_run
 
@@ -115,16 +115,10 @@ def test_checkpoints_by_time_stand_beside_those_by_steps(shared, warm, tmp_path)
 
 
 def test_too_few_questions_are_named(shared, warm, tmp_path):
-    process = start(
-        shared,
-        tmp_path,
-        "search_r1",
-        warm / "model",
-        {**OVERRIDES, "training.train_batch_size": 300, "training.mini_batch_size": 150},
-    )
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "training.train_batch_size (300) is larger than the training set (200 questions)" in errors
+    sizes = {**OVERRIDES, "training.train_batch_size": 300, "training.mini_batch_size": 150}
+    message = r"training.train_batch_size \(300\) is larger than the training set \(200 questions\)"
+    with pytest.raises(ValueError, match=message):
+        train(shared, tmp_path, "search_r1", warm / "model", sizes)
     assert not (tmp_path / "model").exists()
 
 

@@ -1,4 +1,4 @@
-"""Trainings of a very small world, each in a process of its own, and what they leave behind."""
+"""Trainings of a very small world: here, or in processes that can be killed, and what they leave behind."""
 
 import json
 import os
@@ -6,11 +6,16 @@ import signal
 import subprocess
 import time
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from mrsearch.config import Run, load_study
+from mrsearch.training.launch import train_method
 from support import small_world
+from support.project import ROOT
 from support.train_process import start_training
+from support.trainings import training_run
 
 OVERRIDES = small_world.OVERRIDES | {
     "warm_start.steps": 12,
@@ -28,10 +33,11 @@ def start(shared, out, method, folder, overrides=OVERRIDES):
 
 
 def train(shared, out, method, folder, overrides=OVERRIDES):
-    """Train to the end; returns the model's folder."""
-    process = start(shared, out, method, folder, overrides)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-3000:]
+    """Train to the end in this process, whose imports serve all trainings; returns the model's folder."""
+    study = load_study(Run(study="demo", overrides=overrides), ROOT)
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("WANDB_MODE", "offline")
+        train_method(training_run(study, "tiny", method, 3, shared, out, start=folder))
     return out / "model"
 
 

@@ -28,7 +28,7 @@ class Dag:
         paths = {"results": str(self.folder / "results"), "resources": str(self.folder / "resources")}
         paths["train_environment"] = str(ROOT / ".venv-train")
         command = [str(ROOT / ".venv/bin/snakemake"), "--profile", "profile/local", "--nolock", *self.targets()]
-        command += ["--config", "study=demo-verl", f"paths={json.dumps(paths)}"]
+        command += ["--config", "study=demo-verl", f"paths={json.dumps(paths)}", "overrides={warm_start.steps: 50}"]
         self.log = self.folder / name
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERL_", "PYTEST", "RAY_"))}
         with self.log.open("w") as log:
