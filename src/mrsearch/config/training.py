@@ -58,6 +58,11 @@ class PolicyTraining(Model):
     """AdamW weight decay."""
     warmup_steps: NonNegativeInt = 0
     """Linear warm-up."""
+    lr_scheduler_type: Literal["constant", "cosine"] = "constant"
+    """constant: the rate stays after the warm-up (paper); cosine: half a cosine down to `min_lr_ratio` at the end of
+    the budget, be it of steps or of tokens."""
+    min_lr_ratio: float = Field(0.05, ge=0.0, le=1.0)
+    """Share of the rate that `cosine` ends with."""
     clip_range: PositiveFloat = 0.2
     """Epsilon of the PPO clip."""
     clip_range_high: PositiveFloat | None = None
@@ -132,6 +137,15 @@ class PolicyTraining(Model):
         if self.backend == "local" and any(verl_alone.values()):
             names = " and ".join(f"verl.{key}" for key, is_set in verl_alone.items() if is_set)
             raise ValueError(f"backend: local has no {names}: remove it, or set backend: verl")
+        return self
+
+    @model_validator(mode="after")
+    def _rate_ends_with_the_steps(self) -> PolicyTraining:
+        if self.backend == "verl" and self.lr_scheduler_type == "cosine" and self.token_budget is not None:
+            raise ValueError(
+                f"lr_scheduler_type: cosine with token_budget ({self.token_budget:,}) needs backend: local: verl "
+                "lowers the rate over steps alone: end the training by steps, or set lr_scheduler_type: constant"
+            )
         return self
 
     @model_validator(mode="after")

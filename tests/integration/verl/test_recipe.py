@@ -9,7 +9,9 @@ from support.project import ROOT
 from support.trainings import training_run
 
 from mrsearch.config import Run, load_study
+from mrsearch.training.rl.learning_rate import learning_rate
 from mrsearch.training.verl.rl import advantage, recipe
+from mrsearch.training.verl.rl.recipe_model import optimizer
 
 STUDIES = {
     name: load_study(Run(study=name), ROOT) for name in ("paper", "asearcher", "ablations", "baselines", "rivals")
@@ -174,3 +176,21 @@ def test_an_override_that_verl_does_not_know_is_refused(shared, key, value, mess
     with pytest.raises(ValueError, match=r"training\.verl\.overrides") as refused:
         recipe.compose(recipe.settings(training_run(study, "qwen2.5-7b", "mr_search", 0, shared, Path("/run"))))
     assert message in str(refused.value)
+
+
+def test_a_cosine_is_that_of_the_local_trainer():
+    import torch
+    from verl.utils.torch_functional import get_cosine_schedule_with_warmup
+
+    rates = {"learning_rate": 0.5, "warmup_steps": 3, "lr_scheduler_type": "cosine", "min_lr_ratio": 0.1}
+    study = load_study(Run(study="demo", overrides={"training": {"backend": "verl", "steps": 9, **rates}}), ROOT)
+    settings = optimizer(study, study.training.learning_rate)
+    assert settings["lr_scheduler_type"] == "cosine"
+    steps = {"num_warmup_steps": settings["lr_warmup_steps"], "num_training_steps": study.training.steps}
+    ends = {key: settings[key] for key in ("min_lr_ratio", "zero_indexed_step")}
+    updated = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=settings["lr"])
+    schedule = get_cosine_schedule_with_warmup(updated, **steps, **ends)
+    for step in range(9):
+        assert schedule.get_last_lr() == pytest.approx([learning_rate(study.training, step, 0)])
+        updated.step()
+        schedule.step()

@@ -35,6 +35,8 @@ def digests(study: Study) -> dict[str, str]:
         ("training.dual_clip", 3.0, {"train"}),
         ("training.checkpoint_minutes", 5.0, set()),
         ("training.entropy_coeff", 0.001, {"train"}),
+        ("training.lr_scheduler_type", "cosine", {"train"}),
+        ("training.min_lr_ratio", 0.5, set()),
         ("training.verl.validate_every", 7, set()),
         ("training.reasoning.action", "stop", set()),
         ("training.local.validate_every", 10, set()),

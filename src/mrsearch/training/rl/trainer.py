@@ -29,6 +29,7 @@ from mrsearch.training.estimators import estimator_of
 from mrsearch.training.export import export_model
 from mrsearch.training.health import ReasoningMonitor, Unhealthy
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.rl.learning_rate import learning_rate
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
 from mrsearch.training.rl.turns import advantages_of_turns, member_turns
 from mrsearch.training.rl.updates import update
@@ -119,6 +120,7 @@ class LocalTrainer:
         reference: Any,
     ) -> dict[str, Any]:
         config, train, seed = self.run.study.training, self.run.settings, self.run.seed
+        rate = learning_rate(config, step, self.tally.tokens)
         questions = draw_questions(pool, config.train_batch_size, seed, step)
         metas = roll_out(questions, policy, self.engine, spec, renderer, config, seed=seed, step=step)
         counts = self.count(step, metas)
@@ -135,10 +137,8 @@ class LocalTrainer:
         rows = training_rows(metas, advantages_QGN, self.run.study.protocol, turns)
         if groups.is_kept(step):
             groups.keep(self.run.folder, step, metas, rewards, exists, advantages_QGN)
-        llds_coef = train.llds_coef
-        updated = update(
-            policy.model, optimizer, rows, config, step=step, seed=seed, reference=reference, llds_coef=llds_coef
-        )
+        options = {"reference": reference, "llds_coef": train.llds_coef}
+        updated = update(policy.model, optimizer, rows, config, step=step, seed=seed, rate=rate, **options)
         policy.forget()
         if self.show and step % config.checkpoint_every == 0:
             self.show(step, metas)

@@ -22,16 +22,16 @@ def update(
     *,
     step: int,
     seed: int,
+    rate: float,
     reference: Any = None,
     llds_coef: float = 0.0,
 ) -> dict[str, float]:
-    """One step's optimizer updates over its rows; returns clip fraction, KL, entropy, gradient norm and learning rate,
-    and with LLDS the share of trained tokens that it penalises.
+    """One step's optimizer updates at a learning rate over its rows; returns clip fraction, KL, entropy, gradient norm
+    and the rate, and with LLDS the share of trained tokens that it penalises.
 
     A mini-batch holds whole groups: those of mini_batch_size questions. FloatingPointError where the gradient
     is not finite.
     """
-    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
     for group in optimizer.param_groups:
         group["lr"] = rate
     totals = {"clipped": 0.0, "kl": 0.0, "entropy": 0.0, "trained": 0.0, "displaced": 0.0}

@@ -149,7 +149,7 @@ def critic(study: Study, start: str, seed: int) -> dict[str, Any]:
 
 
 def optimizer(study: Study, rate: float) -> dict[str, Any]:
-    """AdamW with linear warm-up to a constant rate."""
+    """AdamW with linear warm-up, then a constant rate or half a cosine that ends with the last step."""
     training = study.training
     return {
         "lr": rate,
@@ -158,7 +158,10 @@ def optimizer(study: Study, rate: float) -> dict[str, Any]:
         # verl reads 0 as "take the ratio", which is 0 as well.
         "lr_warmup_steps": training.warmup_steps,
         "lr_warmup_steps_ratio": 0.0,
-        "lr_scheduler_type": "constant",
+        "lr_scheduler_type": training.lr_scheduler_type,
+        "min_lr_ratio": training.min_lr_ratio,
+        # The first step counts as one, so that the last has the lowest rate.
+        "zero_indexed_step": False,
         "clip_grad": training.max_grad_norm,
     }
 
