@@ -115,6 +115,7 @@ RETRIEVERS = Vocabulary(
         "random": "mrsearch.retrieval.indexes.kinds:Random",
         "empty": "mrsearch.retrieval.indexes.kinds:Empty",
         "noisy": "mrsearch.retrieval.indexes.kinds:Noisy",
+        "withheld": "mrsearch.retrieval.indexes.kinds:Withheld",
     },
 )
 PROCEDURES = Vocabulary(

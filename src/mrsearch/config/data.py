@@ -32,6 +32,10 @@ class WorldData(Model):
     """Share of persons that have a namesake."""
     popular_rate: float = Field(0.15, ge=0.0, le=1.0)
     """Share of persons whose facts are stated in every wording (several passages)."""
+    distractor_rate: Share = 0.0
+    """Share of facts, of persons who are not popular, that a passage contradicts: another value, in a wording that the
+    fact does not have. Its title says rumour where others say an occupation. Facts of a smaller share are among those
+    of a larger one; questions and all other passages are the same."""
     train_questions: PositiveInt = 4000
     """Rows of the training set."""
     questions_per_benchmark: PositiveInt = 100

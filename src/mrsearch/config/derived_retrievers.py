@@ -108,6 +108,27 @@ class EmptyRetriever(Model):
         return ()
 
 
+class WithheldRetriever(Model):
+    """Another retriever of the study, for which some passages do not exist."""
+
+    indexed: ClassVar[bool] = False
+    kind: Literal["withheld"] = "withheld"
+    """Marks this retriever."""
+    of: Name
+    """The retriever whose passages are withheld, by its name."""
+    title_word: str
+    """Passages with this word in their title are withheld. Example: rumour, the synthetic world's distractors."""
+    share: Share = 1.0
+    """Share of them that is; those of a smaller share are among those of a larger one."""
+    seed: Seed = 0
+    """Decides, with a passage's id, whether it is one of the share."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The retrievers that it searches."""
+        return (self.of,)
+
+
 class NoisyRetriever(Model):
     """Another retriever of the study, some of whose searches bring random passages instead."""
 

@@ -13,6 +13,7 @@ from mrsearch.config.derived_retrievers import (
     RandomRetriever,
     RemoteRetriever,
     RerankedRetriever,
+    WithheldRetriever,
 )
 from mrsearch.config.installed_retriever import InstalledRetriever
 from mrsearch.extensions import RETRIEVERS
@@ -142,6 +143,7 @@ Retriever = Annotated[
     | Annotated[RandomRetriever, Tag("random")]
     | Annotated[EmptyRetriever, Tag("empty")]
     | Annotated[NoisyRetriever, Tag("noisy")]
+    | Annotated[WithheldRetriever, Tag("withheld")]
     | Annotated[InstalledRetriever, Tag(INSTALLED)],
     Discriminator(
         _by_kind, custom_error_type="kind_missing", custom_error_message="kind is missing: it says what retriever it is"

@@ -14,6 +14,7 @@ from mrsearch.config.base import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Share,
 )
 
 
@@ -63,6 +64,9 @@ class WarmStart(SupervisedTraining):
     """Which earlier episodes stay in a scripted meta-episode's context."""
     careful_rate: float = Field(0.3, ge=0.0, le=1.0)
     """Share of episodes in which the demonstrator works carefully; the rest are hasty."""
+    persistence: Share | None = None
+    """Share of episodes that go on searching after a miss while turns are left; the others answer with a guess at their
+    first miss. Null leaves it to the style: careful episodes go on, hasty ones do after a fifth of their misses."""
     relabel: bool = True
     """Permute names and values within each demonstration, so that only copying pays."""
 

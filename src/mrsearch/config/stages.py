@@ -20,12 +20,14 @@ OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
 """Keys of a method that change nothing while they are null."""
 TRAIN_OPTIONS = ("llds_coef", "turn_credit", "mask_abnormal_turns")
 """Keys of a method's training that change nothing while they are empty."""
+WARM_START_OPTIONS = ("persistence",)
+"""Keys of a warm start that change nothing while they are null."""
 MODEL_OPTIONS = ("tag_preference", "embedding_rows", "dtype")
 """Keys of a tiny model that change nothing while they are null."""
 TRAINING_DATA = ("train", "validation_share", "drop_overlap")
 """Keys of a folder or of published data that decide what is trained on."""
-DATA_OPTIONS = {"world": (), "folder": TRAINING_DATA, "hub": ("validation_share",)}
-"""Keys of each kind of data that change nothing while they are null or false."""
+DATA_OPTIONS = {"world": ("distractor_rate",), "folder": TRAINING_DATA, "hub": ("validation_share",)}
+"""Keys of each kind of data that change nothing while they are null, false or 0."""
 LOSS_OPTIONS = {
     "clip_range_high": None,
     "dual_clip": None,
@@ -42,9 +44,9 @@ def questions(study: Study, dataset: str) -> str:
     """For one file of questions, "train" or a benchmark."""
     source = study.benchmarks[dataset].source if dataset in study.benchmarks else None
     if dataset == "train":
-        unused = ["questions_per_benchmark"]
+        unused = ["questions_per_benchmark", "distractor_rate"]
     else:
-        unused = ["train_questions", *_training_data(study, source or dataset)]
+        unused = ["train_questions", "distractor_rate", *_training_data(study, source or dataset)]
     prompts, question_mark = _protocol(study)["prompts"], study.protocol.append_question_mark
     held_out = holds_out(study.data, source or dataset)
     declared = _declared(study, None if dataset == "train" or held_out else source or dataset)
@@ -89,9 +91,8 @@ def base_model(study: Study, model: str) -> str:
 def train(study: Study, model: str, method: str) -> str:
     """For the training of one method."""
     study = study.of(method)
-    supervised: dict[str, object] = study.warm_start.model_dump(mode="json")
     stage = study.training_stage(method)
-    settings = {"warm_start": supervised, "sft": _sft(study, method), "train": _training(study)}[stage]
+    settings = {"warm_start": _warm_start(study), "sft": _sft(study, method), "train": _training(study)}[stage]
     reward = study.reward_of(method)
     shaped = [reward] if stage == "train" and reward != Reward(base=study.protocol.scoring) else []
     behaviour = _behaviour(study, method)
@@ -168,6 +169,12 @@ def _training(study: Study) -> dict[str, object]:
     unused = {"verl", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}
     unused |= set() if study.training.local.validation_questions else {"local"}
     return {key: value for key, value in values.items() if key not in unused}
+
+
+def _warm_start(study: Study) -> dict[str, object]:
+    """Supervised training on scripts, without options that it does not use."""
+    values: dict[str, object] = study.warm_start.model_dump(mode="json")
+    return {key: value for key, value in values.items() if key not in WARM_START_OPTIONS or value is not None}
 
 
 def _sft(study: Study, method: str) -> dict[str, object]:

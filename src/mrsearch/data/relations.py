@@ -65,6 +65,8 @@ BY_NAME = {relation.name: relation for relation in RELATIONS}
 LINKS = tuple(relation for relation in RELATIONS if relation.target == PERSON)
 ATTRIBUTES = tuple(relation for relation in RELATIONS if relation.target not in (PERSON, "age"))
 OCCUPATIONS = ("painter", "chemist", "pilot", "poet", "lawyer", "singer", "farmer", "judge")
+RUMOUR = "rumour"
+"""What the title of a passage that contradicts a fact has in the place of an occupation."""
 _ENDINGS = {
     PERSON: ("n", "l", "s", "x"),
     "city": ("ville", "burg", "pol"),

@@ -1,8 +1,9 @@
 """The synthetic world: persons and their relations, told in one-fact passages.
 
 A fact is worded in one of its relation's three ways, which the question does not reveal: a search with another
-wording finds some other passage about the same person, a visible miss. Persons of the two splits form disjoint
-graphs, so nothing that a benchmark asks about is ever seen in training.
+wording finds some other passage about the same person, a visible miss; or, where the fact has a distractor in that
+wording, a passage that states another value. Persons of the two splits form disjoint graphs, so nothing that a
+benchmark asks about is ever seen in training.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrsearch.config.data import WorldData
-from mrsearch.data.relations import AGES, ATTRIBUTES, BY_NAME, LINKS, OCCUPATIONS, PERSON, RELATIONS, make_names
+from mrsearch.data.relations import (
+    AGES,
+    ATTRIBUTES,
+    BY_NAME,
+    LINKS,
+    OCCUPATIONS,
+    PERSON,
+    RELATIONS,
+    RUMOUR,
+    Relation,
+    make_names,
+)
 
 BENCHMARKS = ("single_hop", "popular", "long_tail", "comparison", "two_hop", "three_hop", "ambiguous", "long_horizon")
 HOPS = {"single_hop": 1, "popular": 1, "long_tail": 1, "ambiguous": 1, "two_hop": 2, "three_hop": 3, "long_horizon": 4}
@@ -74,7 +86,7 @@ class World:
             self._connect(rng, persons)
 
     def passages(self) -> list[tuple[str, str, str]]:
-        """(id, title, text) of every passage, shuffled by seed."""
+        """(id, title, text) of every passage, shuffled by seed; those that contradict come last."""
         rows = []
         for person in self.persons:
             for relation in RELATIONS:
@@ -83,7 +95,30 @@ class World:
                     text = relation.sentences[wording].format(s=person.name, o=fact.value)
                     rows.append((f"{person.name} {person.occupation}", text))
         random.Random(self.config.seed + 1).shuffle(rows)
+        rows += self._distractors()
         return [(str(number), title, text) for number, (title, text) in enumerate(rows)]
+
+    def _distractors(self) -> list[tuple[str, str]]:
+        """(title, text) of the passages that contradict a fact. Every fact draws the same whatever the rate."""
+        rng = random.Random(f"{self.config.seed}/distractors")
+        rows = []
+        for persons in self.splits.values():
+            for person in persons if self.config.distractor_rate else ():
+                for relation in RELATIONS:
+                    draw, fact = rng.random(), person.facts[relation.name]
+                    wording = rng.choice([wording for wording in range(3) if wording not in fact.wordings] or [0])
+                    possible = self._possible(relation, persons)
+                    value = rng.choice([value for value in possible if value not in (fact.value, person.name)])
+                    if draw < self.config.distractor_rate and not person.popular:
+                        text = relation.sentences[wording].format(s=person.name, o=value)
+                        rows.append((f"{person.name} {RUMOUR}", text))
+        return rows
+
+    def _possible(self, relation: Relation, persons: list[Person]) -> list[str]:
+        """Values that the relation can have for one of the persons."""
+        if relation.target == PERSON:
+            return [person.name for person in persons if not person.has_namesake]
+        return list(AGES) if relation.name == "age" else self.values[relation.target]
 
     def train_questions(self) -> list[dict[str, Any]]:
         """Training rows {id, question, golden_answers, metadata}, a fixed mix of kinds over the training persons."""

@@ -27,6 +27,14 @@ def test_what_a_retriever_reaches_and_which_indexes_that_takes() -> None:
     assert study("noise", "in_process", noise=NOISY).served() == ()
 
 
+def test_a_withheld_retriever_searches_the_one_below_it() -> None:
+    gap = {"kind": "withheld", "of": "dense", "title_word": "rumour"}
+    chain = study("noise", noise={**NOISY, "of": "gap"}, gap=gap)
+    assert chain.reached("noise") == ("noise", "gap", "dense") and chain.members("noise") == ("dense",)
+    partial = study("gap", gap={**gap, "share": 0.5})
+    assert stages.evaluate(partial, "rag") != stages.evaluate(study("gap", gap=gap), "rag")
+
+
 def test_chance_and_nothing_need_neither_server_nor_index() -> None:
     for kind in ("random", "empty"):
         alone = study("control", control={"kind": kind})

@@ -122,3 +122,34 @@ def test_too_small_a_world_says_which_key_to_raise():
 
 def test_attributes_end_a_chain():
     assert {relation.target for relation in ATTRIBUTES}.isdisjoint({"person"})
+
+
+def test_distractors_contradict_a_share_of_the_facts_and_change_nothing_else():
+    settings = {"seed": 3, "train_entities": 60, "test_entities": 60, "questions_per_benchmark": 5}
+    plain, some, many = (World(WorldData(**settings, distractor_rate=rate)) for rate in (0.0, 0.2, 0.6))
+    distractors = {}
+    for world in (some, many):
+        rows = world.passages()
+        assert rows[: len(plain.passages())] == plain.passages()
+        distractors[world] = [row[1:] for row in rows[len(plain.passages()) :]]
+        assert all(world.benchmark_questions(name) == plain.benchmark_questions(name) for name in BENCHMARKS)
+        assert world.train_questions() == plain.train_questions()
+    assert set(distractors[some]) < set(distractors[many])
+    facts = sum(len(RELATIONS) for person in plain.persons if not person.popular)
+    assert abs(len(distractors[many]) / facts - 0.6) < 0.06
+
+
+def test_a_distractor_states_another_value_in_a_wording_that_the_fact_does_not_have():
+    world = World(WorldData(seed=3, train_entities=60, test_entities=60, distractor_rate=1.0))
+    rows = [row[1:] for row in world.passages() if row[1].endswith(" rumour")]
+    persons = [person for persons in world.splits.values() for person in persons if not person.popular]
+    assert len(rows) == len(persons) * len(RELATIONS)
+    for (title, text), (person, relation) in zip(rows, ((p, r) for p in persons for r in RELATIONS), strict=True):
+        sentences = [sentence.format(s=person.name, o="|").split("|") for sentence in relation.sentences]
+        (wording,) = (n for n, (start, end) in enumerate(sentences) if text.startswith(start) and text.endswith(end))
+        value = text.removeprefix(sentences[wording][0]).removesuffix(sentences[wording][1])
+        fact = person.facts[relation.name]
+        assert title.split()[0] == person.name
+        assert wording not in fact.wordings and value not in (fact.value, person.name)
+        split = {p.name for p in world.splits["train" if person in world.splits["train"] else "test"]}
+        assert value in (set(AGES) if relation.name == "age" else set(world.values.get(relation.target, split)))

@@ -1,10 +1,12 @@
-"""Searchers for controlled experiments: nothing, chance, and noise over another searcher. All are functions of seed and
-query, whoever asks and however often."""
+"""Searchers for controlled experiments: nothing, chance, and noise or gaps over another searcher. All are functions of
+seed and query, whoever asks and however often."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
+from mrsearch.agent.ports import Passage
 from mrsearch.retrieval.indexes.ranking import Ranking, Searcher
 
 
@@ -53,6 +55,36 @@ class NoisySearcher:
         return self._noise.drawn(query, len(ranking.positions), frozenset(ranking.positions))
 
 
-def _random(purpose: str, seed: int, query: str) -> random.Random:
-    """Random numbers of their own for purpose, seed and query, the same on every machine."""
-    return random.Random(f"{purpose}\0{seed}\0{query}".encode("utf-8", "surrogatepass"))
+class WithholdingSearcher:
+    """Another searcher's rankings without the passages at some positions; those behind them move up."""
+
+    def __init__(self, searcher: Searcher, withheld: frozenset[int]) -> None:
+        self._searcher = searcher
+        self._withheld = withheld
+
+    def search(self, queries: list[str], topk: int) -> list[Ranking]:
+        rankings = self._searcher.search(queries, topk)
+        return [self._without(query, ranking, topk) for query, ranking in zip(queries, rankings, strict=True)]
+
+    def _without(self, query: str, ranking: Ranking, topk: int) -> Ranking:
+        depth, hits = topk, self._remaining_hits(ranking)
+        while len(hits) < topk and len(ranking.positions) == depth:
+            depth *= 2
+            (ranking,) = self._searcher.search([query], depth)
+            hits = self._remaining_hits(ranking)
+        return Ranking([position for position, _ in hits[:topk]], [score for _, score in hits[:topk]])
+
+    def _remaining_hits(self, ranking: Ranking) -> list[tuple[int, float]]:
+        hits = zip(ranking.positions, ranking.scores, strict=True)
+        return [(position, score) for position, score in hits if position not in self._withheld]
+
+
+def withheld_positions(passages: Iterable[Passage], title_word: str, share: float, seed: int) -> frozenset[int]:
+    """Positions of a share of the passages that have the word in their title, drawn by seed and id."""
+    titled = ((n, passage.id) for n, passage in enumerate(passages) if title_word in passage.title.split())
+    return frozenset(n for n, identifier in titled if _random("withheld", seed, identifier).random() < share)
+
+
+def _random(purpose: str, seed: int, text: str) -> random.Random:
+    """Random numbers of their own for purpose, seed and a query or an id, the same on every machine."""
+    return random.Random(f"{purpose}\0{seed}\0{text}".encode("utf-8", "surrogatepass"))

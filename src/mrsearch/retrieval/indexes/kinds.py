@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mrsearch.config.derived_retrievers import NoisyRetriever, RandomRetriever, RerankedRetriever
+from mrsearch.config.derived_retrievers import (
+    NoisyRetriever,
+    RandomRetriever,
+    RerankedRetriever,
+    WithheldRetriever,
+)
 from mrsearch.config.installed import settings_of
 from mrsearch.config.installed_retriever import InstalledRetriever
 from mrsearch.config.retrieval import DenseRetriever, HybridRetriever, LexicalRetriever, Retriever
 from mrsearch.extensions import RETRIEVERS
-from mrsearch.retrieval.indexes.control import EmptySearcher, NoisySearcher, RandomSearcher
+from mrsearch.retrieval.indexes.control import (
+    EmptySearcher,
+    NoisySearcher,
+    RandomSearcher,
+    WithholdingSearcher,
+    withheld_positions,
+)
 from mrsearch.retrieval.indexes.passages import PassageStore
 from mrsearch.retrieval.indexes.ranking import Searcher
 
@@ -140,6 +151,16 @@ class Noisy(_WithoutIndex):
         config: NoisyRetriever = inputs.settings
         (member,) = inputs.members
         return NoisySearcher(member, len(inputs.passages), config.share, config.seed)
+
+
+class Withheld(_WithoutIndex):
+    """Another retriever without some passages."""
+
+    def open(self, inputs: RetrieverInputs) -> Searcher:
+        config: WithheldRetriever = inputs.settings
+        (member,) = inputs.members
+        withheld = withheld_positions(inputs.passages, config.title_word, config.share, config.seed)
+        return WithholdingSearcher(member, withheld)
 
 
 def kind_of(config: Retriever) -> RetrieverKind:

@@ -3,7 +3,8 @@
 It works through the question's subgoals, one search each, and writes down what it found or missed. Its style is
 redrawn every episode: careful (goes on to the next wording after a miss, never guesses while turns are left, keeps a
 verified answer, otherwise continues from the last solved subgoal) or hasty (guesses after a miss, repeats failed
-queries, keeps whatever it answered). Reinforcement learning has to find out which style pays.
+queries, keeps whatever it answered). Reinforcement learning has to find out which style pays. Where `persistence` is
+given, it alone decides in which episodes the demonstrator goes on after a miss, whatever their style.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ class Demonstrator:
         max_turns: int,
         careful_rate: float,
         rng: random.Random,
+        persistence: float | None = None,
     ) -> None:
         self.world, self.engine, self.tokenizer, self.topk, self.max_turns = world, engine, tokenizer, topk, max_turns
-        self.careful_rate, self.rng = careful_rate, rng
+        self.careful_rate, self.persistence, self.rng = careful_rate, persistence, rng
         self.subjects: list[str] = metadata["subjects"]
         self.relations: list[str] = metadata["relations"]
         self.occupation: str | None = metadata["occupation"]
@@ -62,7 +64,7 @@ class Demonstrator:
         self.note = ""
         self.missed = False
         self.seen: str | None = None
-        self.careful = rng.random() < careful_rate
+        self._draw_style()
         self.pending: tuple[str, str, list[Hit], str] | None = None
 
     async def generate(self, context: Sequence[int], sampling: Sampling, request_id: str) -> Generation:
@@ -78,7 +80,7 @@ class Demonstrator:
         if solved is not None:
             self.progress.verified = True
             return self._answer(solved, thought="done")
-        if self.turn == self.max_turns - 1 or (self.missed and not self.careful and self.rng.random() < HASTY_GUESS):
+        if self.turn == self.max_turns - 1 or (self.missed and self._gives_up()):
             self.progress.verified = False
             return self._answer(self._guess(), thought="guess")
         return await self._search()
@@ -174,7 +176,18 @@ class Demonstrator:
 
     def _end_episode(self) -> None:
         self.turn, self.note, self.missed = 0, "", False
+        self._draw_style()
+
+    def _draw_style(self) -> None:
+        """Of the next episode. Without `persistence` nothing is drawn for it, so that older demonstrations stay."""
         self.careful = self.rng.random() < self.careful_rate
+        self.persistent = None if self.persistence is None else self.rng.random() < self.persistence
+
+    def _gives_up(self) -> bool:
+        """Whether a miss ends the episode with a guess."""
+        if self.persistent is not None:
+            return not self.persistent
+        return not self.careful and self.rng.random() < HASTY_GUESS
 
 
 class OneShotDemonstrator:

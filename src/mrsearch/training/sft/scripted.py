@@ -93,6 +93,7 @@ class _Maker:
             max_turns=self.study.protocol.max_turns,
             careful_rate=self.study.warm_start.careful_rate,
             rng=rng,
+            persistence=self.study.warm_start.persistence,
         )
 
     async def _one_shot(self, row: dict[str, Any], procedure: str, rng: random.Random) -> Policy:

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 from support.installed import install
 
+from mrsearch.agent.ports import Passage
 from mrsearch.config import load_run, load_study
-from mrsearch.retrieval.indexes.control import EmptySearcher, NoisySearcher, RandomSearcher
+from mrsearch.retrieval.indexes.control import (
+    EmptySearcher,
+    NoisySearcher,
+    RandomSearcher,
+    WithholdingSearcher,
+    withheld_positions,
+)
 from mrsearch.retrieval.indexes.index import build_index, open_searcher
 from mrsearch.retrieval.indexes.passages import PassageStore, build_store
 from mrsearch.retrieval.indexes.ranking import Ranking
@@ -75,6 +82,29 @@ def test_noise_replaces_its_share_of_the_searches_and_smaller_shares_lie_within(
 def test_noise_adds_no_passages_to_a_search_that_finds_few() -> None:
     assert NoisySearcher(Ordered(), 50, 1.0, seed=0).search([""], 3) == [Ranking([], [])]
     assert sorted(NoisySearcher(Ordered(), 3, 1.0, seed=0).search(["a"], 2)[0].positions)[-1] == 2
+
+
+class Countdown:
+    """Ranks nine passages from the last to the first; its scores are their positions."""
+
+    def search(self, queries: list[str], topk: int) -> list[Ranking]:
+        positions = list(range(8, -1, -1))[:topk]
+        return [Ranking(positions, [float(position) for position in positions]) for _ in queries]
+
+
+def test_passages_behind_withheld_ones_move_up() -> None:
+    searcher = WithholdingSearcher(Countdown(), frozenset({8, 7, 5, 3}))
+    assert searcher.search(["a", "b"], 2) == [Ranking([6, 4], [6.0, 4.0])] * 2
+    assert searcher.search(["a"], 20) == [Ranking([6, 4, 2, 1, 0], [6.0, 4.0, 2.0, 1.0, 0.0])]
+    assert WithholdingSearcher(Countdown(), frozenset(range(9))).search(["a"], 2) == [Ranking([], [])]
+
+
+def test_a_share_of_the_passages_with_a_word_in_their_title_is_withheld() -> None:
+    passages = [Passage(f"p{n}", "Ann rumour" if n % 2 else "Ann rumours", "rumour") for n in range(400)]
+    withheld = {share: withheld_positions(passages, "rumour", share, seed=0) for share in (0.0, 0.3, 0.6, 1.0)}
+    assert withheld[0.0] < withheld[0.3] < withheld[0.6] < withheld[1.0] == frozenset(range(1, 400, 2))
+    assert 40 < len(withheld[0.3]) < 80
+    assert withheld_positions(passages, "rumour", 0.3, seed=1) != withheld[0.3]
 
 
 def test_an_installed_kind_is_built_opened_and_refused_like_any_other(
