@@ -17,6 +17,7 @@ from mrsearch.config import Run, load_study
 from mrsearch.data.questions import write_questions
 from mrsearch.evaluation.provenance import describe
 from mrsearch.evaluation.run import evaluate
+from mrsearch.training.health import Unhealthy
 from mrsearch.training.launch import train_method
 
 BLOCKS = ("toml", "python", "yaml")
@@ -104,6 +105,22 @@ def test_token_budget_ends_the_training(shared, warm, tmp_path):
     totals = [row["total_tokens"] for row in rows(tmp_path)]
     assert totals[-1] >= 4000
     assert all(total < 4000 for total in totals[:-1])
+
+
+def test_an_alarm_ends_the_training_which_goes_on_once_its_rule_is_another(shared, tmp_path):
+    few = {"training.steps": 3, "training.checkpoint_every": 50, "training.train_batch_size": 2}
+    few |= {"training.group_size": 2, "protocol.max_turn_tokens": 6, "protocol.max_context_tokens": 150}
+    limits = {"action": "stop", "patience": 2, "min_thinking_characters": 1e6}
+    study = load_study(Run(study="demo", overrides=OVERRIDES | few | {"training.reasoning": limits}), ROOT)
+    alarm = r"low_thinking_characters for 2 steps: .* change the method or training\.reasoning"
+    for message in (rf"^{alarm}", rf"the training does not go on after step 2: {alarm}"):
+        with pytest.raises(Unhealthy, match=message):
+            train_method(training_run(study, "tiny", "search_r1", 3, shared, tmp_path))
+        assert [path.name for path in (tmp_path / "runs").glob("step-*")] == ["step-000002"]
+        assert len((tmp_path / "runs" / "train.jsonl").read_text().splitlines()) == 2
+    study = load_study(Run(study="demo", overrides=OVERRIDES | few), ROOT)
+    train_method(training_run(study, "tiny", "search_r1", 3, shared, tmp_path))
+    assert [row["step"] for row in rows(tmp_path)] == [0, 1, 2]
 
 
 def test_checkpoints_by_time_stand_beside_those_by_steps(shared, warm, tmp_path):

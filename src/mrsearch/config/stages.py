@@ -14,6 +14,7 @@ from mrsearch.config.methods import SETTINGS
 from mrsearch.config.prompt_words import words_of_methods
 from mrsearch.config.reward import Reward
 from mrsearch.config.study import Study
+from mrsearch.config.verl import HealthLimits
 from mrsearch.extensions import PROCEDURES
 
 OPTIONS = ("temperature", "stop_after_agreeing", "stop_when_confident")
@@ -165,6 +166,8 @@ def _training(study: Study) -> dict[str, object]:
     unread |= {"lr_scheduler_type", "min_lr_ratio"} if study.training.lr_scheduler_type == "constant" else set()
     values: dict[str, object] = study.training.model_dump(mode="json", exclude=unread)
     if study.training.backend == "verl":
+        # Alarms as if they were the default ones, so that trainings from before they were left out stay as they are.
+        values["verl"] = study.training.verl.model_copy(update={"health": HealthLimits()}).model_dump(mode="json")
         return {key: value for key, value in values.items() if key != "local"}
     unused = {"verl", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}
     unused |= set() if study.training.local.validation_questions else {"local"}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mrsearch.config.reasoning import ReasoningLimits
 
@@ -39,6 +39,40 @@ def alarms_of(row: Mapping[str, Any], thresholds: Iterable[Threshold]) -> dict[s
     """Alarms of a row by name, with their explanation."""
     texts = ((threshold.alarm, threshold.crossed(row)) for threshold in thresholds)
     return {alarm: text for alarm, text in texts if text is not None}
+
+
+class HealthMonitor(Protocol):
+    """Looks at one row of the training log after the other."""
+
+    def look(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """Alarms of this step, by name, with their explanation."""
+        ...
+
+    def verdict(self, alarms: Mapping[str, str]) -> str | None:
+        """Why the training should end after these alarms; None where it should not."""
+        ...
+
+
+def look_all(monitors: Iterable[HealthMonitor], row: Mapping[str, Any]) -> dict[str, str]:
+    """Alarms that all monitors raise at this step, by name, with their explanation."""
+    return {name: text for monitor in monitors for name, text in monitor.look(row).items()}
+
+
+def illness(monitors: Iterable[HealthMonitor], alarms: Mapping[str, str]) -> str | None:
+    """The first reason of a monitor to end the training after these alarms; None where there is none."""
+    verdicts = (monitor.verdict(alarms) for monitor in monitors)
+    return next((verdict for verdict in verdicts if verdict is not None), None)
+
+
+def require_health(monitors: Sequence[HealthMonitor], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Show the monitors a training's earlier rows before it goes on; Unhealthy where it ended after the last of them,
+    and would again: another step would be trained only to end there."""
+    alarms: dict[str, str] = {}
+    step = 0
+    for row in rows:
+        alarms, step = look_all(monitors, row), row["step"] + 1
+    if (reason := illness(monitors, alarms)) is not None:
+        raise Unhealthy(f"the training does not go on after step {step}: {reason}")
 
 
 class Streaks:

@@ -60,5 +60,17 @@ def test_a_killed_rollout_server_fails_every_meta_episode_and_ends_the_training(
     assert len(small.rows()) == 2
 
 
-def test_a_gradient_that_is_not_finite_ends_the_training(small):
+def test_an_alarm_ends_the_training_until_its_rule_is_another_and_a_gradient_that_is_not_finite_ends_it(small):
+    alarm = "low_thinking_characters for 2 steps: thinking_characters (0) is below 1"
+    rule = {"training.reasoning": {"action": "stop", "patience": 2, "min_thinking_characters": 1}}
+    own = small.overrides | {"training.checkpoint_every": 50}
+    small.overrides = own | rule
+    small.fails({}, f"Unhealthy: {alarm}. Look at the training log, then change the method or training.reasoning")
+    rows = small.rows()
+    assert [row["step"] for row in rows] == [0, 1]
+    assert all("low_thinking_characters" in row["alarms"] for row in rows)
+    small.fails({}, f"the training does not go on after step 2: {alarm}")
+    assert "start: Ray" not in small.log.read_text() and small.rows() == rows
+    small.overrides = own
     small.fails({"3": "huge"}, "the gradient norm is inf at step 3: lower training.learning_rate")
+    assert "continuing after step 2" in small.log.read_text() and small.rows() == rows

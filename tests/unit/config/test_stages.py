@@ -75,6 +75,15 @@ def test_a_setting_changes_the_digests_of_its_stages(root: Path, key: str, value
     assert {stage for stage in before if before[stage] != after[stage]} == changed
 
 
+def test_alarms_change_no_training_with_verl(root: Path) -> None:
+    keys = {"training.verl.health.action": "stop", "training.verl.health.patience": 3, "training.verl.export": "best"}
+    studies = [load_study(Run(study="demo-verl", overrides=keys if n else {}), root) for n in range(2)]
+    trained = [stages.train(study, "tiny", "mr_search") for study in studies]
+    assert trained[0] != trained[1], "the export is another"
+    alarms = {key: value for key, value in keys.items() if "health" in key}
+    assert stages.train(load_study(Run(study="demo-verl", overrides=alarms), root), "tiny", "mr_search") == trained[0]
+
+
 def test_prompts_reach_everything_that_shows_them(root: Path) -> None:
     before = digests(load_study(Run(), root))
     after = digests(load_study(Run(overrides={"protocol.prompts.search": "q {question}"}), root))

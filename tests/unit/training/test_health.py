@@ -9,7 +9,7 @@ from mrsearch.agent.reasoning import ReasoningCounts, reasoning_shares
 from mrsearch.agent.scoring import episode_scores
 from mrsearch.config.reasoning import ReasoningLimits
 from mrsearch.config.wording import Tags
-from mrsearch.training.health import ReasoningMonitor
+from mrsearch.training.health import ReasoningMonitor, Unhealthy, require_health
 
 ALARMS = {
     "unclosed": "high_malformed_thinking",
@@ -75,6 +75,19 @@ def test_a_better_step_ends_a_streak_and_an_action_of_warn_or_off_ends_nothing()
         for _ in range(3):
             seen = monitor.look(ill)
             assert (list(seen), monitor.verdict(seen)) == (alarms, None)
+
+
+def test_a_training_that_an_alarm_ended_goes_on_only_once_its_rule_is_another():
+    rows = [{"step": step, **row_of(["loop"])} for step in (3, 4)]
+    ended = "the training does not go on after step 5: high_repeated_ngrams for 2 steps: .* or training.reasoning"
+    with pytest.raises(Unhealthy, match=ended):
+        require_health([ReasoningMonitor(LIMITS)], rows)
+    changed = {"action": "warn"}, {"patience": 3}, {"max_repeated_ngrams": 0.9}
+    for change in changed:
+        require_health([ReasoningMonitor(LIMITS.model_copy(update=change))], rows)
+    healthy = {"step": 5, **row_of(HEALTHY)}
+    for earlier in (rows[:1], [*rows, healthy], []):
+        require_health([ReasoningMonitor(LIMITS)], earlier)
 
 
 def test_short_reasoning_is_watched_where_a_limit_says_so():

@@ -27,7 +27,7 @@ from mrsearch.retrieval.engine import search_retries
 from mrsearch.training import checkpoints, groups
 from mrsearch.training.estimators import estimator_of
 from mrsearch.training.export import export_model
-from mrsearch.training.health import ReasoningMonitor, Unhealthy
+from mrsearch.training.health import ReasoningMonitor, Unhealthy, require_health
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.rl.learning_rate import learning_rate
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
@@ -78,8 +78,7 @@ class LocalTrainer:
             step, self.tally = checkpoint.next_step, Tally(**checkpoint.counters)
         self.steps.resume_at(step)
         monitor = ReasoningMonitor(config.reasoning)
-        for row in self.steps.rows():
-            monitor.look(row)
+        require_health([monitor], self.steps.rows())
         stop, clock = StopRequest(folder).listen(), SaveClock(config.checkpoint_minutes)
         while step < config.steps and not self._spent():
             began = time.perf_counter()

@@ -16,12 +16,14 @@ from mrsearch.files import atomic_file, read_json, write_text
 from mrsearch.policy.tokenizer import require_no_code
 from mrsearch.seal import damage
 from mrsearch.training.ending import told_of_its_end
+from mrsearch.training.health import require_health
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.start_up import StartUp
 from mrsearch.training.verl.compose import as_yaml
 from mrsearch.training.verl.environment import process_environment
 from mrsearch.training.verl.ray_cluster import Node, ray_cluster
 from mrsearch.training.verl.rl import recipe
+from mrsearch.training.verl.rl.resumption import monitors_of, resumed_log
 from mrsearch.training.verl.run_files import RunFiles
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def _train_on(node: Node, run: TrainingRun, files: RunFiles, signals: Interrupts
         start.ended("verl's imports")
 
     if node.rank == 0:
+        _require_health(run, files, files.recover())  # before anything is started that takes minutes
         start.begin()
     with ray_cluster(node, _environment(run), import_verl) as address:
         if address is not None:
@@ -93,12 +96,18 @@ def _drive(run: TrainingRun, files: RunFiles, address: str, signals: Interrupts)
     recipe.validate(config)
     write_text(files.config, as_yaml(config))
     files.ended.unlink(missing_ok=True)
-    if (last := files.recover()) is not None:
+    if (last := files.last()) is not None:
         log.info("continuing after step %d", last)
     with stop_file(files.stop):
         run_ppo(config, signals)
     if not files.ended.is_file():
+        _require_health(run, files, files.last())
         raise RuntimeError("verl's trainer returned without an end: its output stands above in this log")
+
+
+def _require_health(run: TrainingRun, files: RunFiles, done: int | None) -> None:
+    """Unhealthy where an alarm ended the training after the checkpoint of step `done`, by the rules as they are now."""
+    require_health(monitors_of(run.study.training), resumed_log(run, files, done or 0).rows())
 
 
 def run_ppo(config: DictConfig, signals: Interrupts) -> None:

@@ -21,9 +21,7 @@ from mrsearch.agent.reasoning import reasoning_shares
 from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.files import read_json, write_json, write_text
 from mrsearch.seal import seal
-from mrsearch.training.health import ReasoningMonitor, Unhealthy
-from mrsearch.training.log import TrainingLog
-from mrsearch.training.outlook import Budget
+from mrsearch.training.health import Unhealthy, illness, look_all, require_health
 from mrsearch.training.run import TrainingRun
 from mrsearch.training.samples import COLUMNS, sample_rows
 from mrsearch.training.save_clock import SaveClock
@@ -37,9 +35,9 @@ from mrsearch.training.verl.rl.batches import FetchedBatch, fetch, sessions
 from mrsearch.training.verl.rl.beliefs import batch_gains
 from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.groups import keep_groups
-from mrsearch.training.verl.rl.health import Monitor
 from mrsearch.training.verl.rl.recipe import TRAINER
 from mrsearch.training.verl.rl.recorder import Recorder, translated
+from mrsearch.training.verl.rl.resumption import monitors_of, resumed_log
 from mrsearch.training.verl.rl.rowless import forget_rowless, read_rowless
 from mrsearch.training.verl.rl.rows import QUESTION
 from mrsearch.training.verl.run_files import RunFiles
@@ -64,10 +62,7 @@ class EpisodeTrainer(PPOTrainerSync):
         advantage.register(*([self.settings.algorithm] if self.run.settings.algorithm_package else []))
         self.study, self.training = self.run.study, self.run.study.training
         self.files = RunFiles(self.run.folder)
-        self.monitors: tuple[Monitor, ReasoningMonitor] = (
-            Monitor(self.training.verl.health),
-            ReasoningMonitor(self.training.reasoning),
-        )
+        self.monitors = monitors_of(self.training)
         self.start_up = StartUp(self.run.folder)
         self.tally = Tally()
         self.clock = SaveClock(self.training.checkpoint_minutes)
@@ -109,33 +104,24 @@ class EpisodeTrainer(PPOTrainerSync):
         done = self.global_steps - 1
         self.tally = Tally(**(read_json(self.files.counters(done)) or {}))
         forget_rowless(self.files)
-        steps = TrainingLog(self.run.folder, self.run.title, Budget.of(self.run))
-        steps.resume_at(done)
-        self._replace_row(steps, done)
-        for row in steps.rows():
-            for monitor in self.monitors:
-                monitor.look(row)
+        steps = resumed_log(self.run, self.files, done)
+        require_health(self.monitors, steps.rows())
         self.logger = Recorder(self.logger, steps, self.run.tracker())
-
-    def _replace_row(self, steps: TrainingLog, done: int) -> None:
-        """An interruption between a checkpoint and its log line would leave a gap in the log."""
-        row = read_json(self.files.row(done))
-        if row is not None and done - 1 not in {row["step"] for row in steps.rows()}:
-            steps.add(row)
 
     def on_step_begin(self) -> None:
         """The last step's metrics are written: if they were bad enough, end here."""
-        if (illness := self._illness()) is not None:
-            raise Unhealthy(illness)
+        if (reason := illness(self.monitors, self._alarms)) is not None:
+            raise Unhealthy(reason)
         self._began = time.perf_counter()
         super().on_step_begin()
 
     def on_step_end(self) -> None:
         """End early where somebody asked for it or the token budget is spent; save where it is time, and before an
-        alarm ends the training."""
+        alarm ends the training, which then has not come to its end though this be the last step."""
         self._look()
-        reason = self._reason_to_end()
-        due = reason is not None or self.clock.due() or self._illness() is not None
+        ill = illness(self.monitors, self._alarms) is not None
+        reason = None if ill else self._reason_to_end()
+        due = reason is not None or self.clock.due() or ill
         if due and self._saved != self.global_steps:
             self._save_checkpoint()
         if reason is not None:
@@ -146,14 +132,9 @@ class EpisodeTrainer(PPOTrainerSync):
 
     def _look(self) -> None:
         row = self._row | translated(self._metrics)
-        self._alarms = {name: text for monitor in self.monitors for name, text in monitor.look(row).items()}
+        self._alarms = look_all(self.monitors, row)
         for name, text in self._alarms.items():
             log.warning("step %d: %s: %s", self.global_steps, name, text)
-
-    def _illness(self) -> str | None:
-        """Why the step's alarms end the training; None where they do not."""
-        verdicts = (monitor.verdict(self._alarms) for monitor in self.monitors)
-        return next((verdict for verdict in verdicts if verdict is not None), None)
 
     def _reason_to_end(self) -> str | None:
         if self.files.stop.exists():
