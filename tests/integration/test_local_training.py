@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from support.project import ROOT
 from support.small_training import OVERRIDES, assert_same, kill_after, rows, train, weights
 from support.small_world import make_shared
@@ -74,13 +75,18 @@ def assert_groups_add_up(records, method):
             assert [values[0] for values in group[0].tags["advantages"]] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["mr_search", "search_r1"])
-def test_killed_policy_training_ends_with_the_same_weights(shared, warm, tmp_path, method):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(shared, whole, method, warm / "model")
+ADAPTED = {"training.lora": {"rank": 2, "alpha": 8}, "training.kl_coef": 0.1, "training.entropy_coeff": 0.1}
+ADAPTED |= {"training.learning_rate": 0.01}
+
+
+@pytest.mark.parametrize(("method", "changes"), [("mr_search", {}), ("search_r1", ADAPTED)])
+def test_killed_policy_training_ends_with_the_same_weights(shared, warm, tmp_path, method, changes):
+    """The second trains adapters alone, with the policy below them as the reference."""
+    whole, broken, overrides = tmp_path / "whole", tmp_path / "broken", OVERRIDES | changes
+    train(shared, whole, method, warm / "model", overrides)
     for lines in (1, 3):
-        kill_after(shared, broken, method, warm / "model", lines=lines)
-    train(shared, broken, method, warm / "model")
+        kill_after(shared, broken, method, warm / "model", lines=lines, overrides=overrides)
+    train(shared, broken, method, warm / "model", overrides)
     assert_same(weights(whole / "model"), weights(broken / "model"))
     assert rows(whole) == rows(broken)
     assert (whole / "groups.jsonl.zst").read_bytes() == (broken / "groups.jsonl.zst").read_bytes()
@@ -97,6 +103,14 @@ def test_killed_policy_training_ends_with_the_same_weights(shared, warm, tmp_pat
         "gradient_norm",
         "total_tokens",
     } <= log[0].keys()
+    if changes:
+        started, ended = weights(warm / "model"), weights(whole / "model")
+        assert started.keys() == ended.keys()
+        changed = {name for name in started if not torch.equal(started[name], ended[name])}
+        assert changed == {name for name in started if name.endswith("_proj.weight")}
+        state = torch.load(whole / "runs" / "step-000005" / "state.pt", weights_only=True)
+        assert len(state["model"]) == len(state["optimizer"]["state"]) == 2 * len(changed)
+        assert all(".lora_" in name for name in state["model"])
 
 
 def test_token_budget_ends_the_training(shared, warm, tmp_path):

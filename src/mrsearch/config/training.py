@@ -19,6 +19,7 @@ from mrsearch.config.base import (
 )
 from mrsearch.config.installed import completed
 from mrsearch.config.local import LocalTraining
+from mrsearch.config.lora import Lora
 from mrsearch.config.reasoning import ReasoningLimits
 from mrsearch.config.reward import Reward
 from mrsearch.config.verl import VerlTraining
@@ -79,6 +80,8 @@ class PolicyTraining(Model):
     """Weight of the KL penalty towards the starting policy (paper: 0)."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradient clipping."""
+    lora: Lora | None = None
+    """Train low-rank adapters of the policy instead of its weights; null trains all weights."""
     loss_aggregation: Literal["meta_episode_mean", "token_mean", "meta_episode_sum"] = "meta_episode_mean"
     """meta_episode_mean: mean over a meta-episode's trained tokens, then over meta-episodes (paper, eq. 9);
     token_mean: over all trained tokens of the mini-batch (released scripts); meta_episode_sum: sum over a

@@ -40,6 +40,10 @@ STUDY_KEYS: dict[str, tuple[str, ...]] = {
     "training.entropy_coeff": (f"{_ACTOR}.entropy_coeff",),
     "training.kl_coef": (*_below((_ACTOR,), "use_kl_loss", "kl_loss_coef"), "algorithm.use_kl_in_reward"),
     "training.max_grad_norm": _below(_UPDATED, "grad_clip", "optim.clip_grad"),
+    "training.lora": (
+        *_below(("actor_rollout_ref.model",), "lora_rank", "lora_alpha", "target_modules", "lora.merge"),
+        f"{_ACTOR}.checkpoint.save_lora_only",
+    ),
     "training.loss_aggregation": (f"{_ACTOR}.loss_agg_mode",),
     "training.loss_scale_factor": (f"{_ACTOR}.loss_scale_factor",),
     "training.temperature": (f"{_ROLLOUT}.temperature",),

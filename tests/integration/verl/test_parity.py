@@ -19,15 +19,18 @@ from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.rewards import episode_rewards
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.config import Run, load_study
+from mrsearch.config.lora import Lora
 from mrsearch.learning.advantages import advantages
 from mrsearch.learning.losses import token_weights
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.retrieval.service.client import HttpEngine
+from mrsearch.training.adapters import Adapters, reference_of
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
 from mrsearch.training.rl.turns import advantages_of_turns, member_turns
 from mrsearch.training.rl.updates import policy_loss
 from mrsearch.training.sequences import pad, score_tokens
 from mrsearch.training.turns import MemberTurns
+from mrsearch.training.verl.export import WRAPPER
 from mrsearch.training.verl.rl import advantage, recipe
 from mrsearch.training.verl.rl.agent_loop import outputs
 from mrsearch.training.verl.rl.batches import FetchedBatch, read_row
@@ -103,8 +106,8 @@ def recorded(request, study, shared, retriever):
 
 
 @pytest.fixture(scope="module")
-def engine(study, shared):
-    """verl's FSDP2 engine with the untrained model, one rank, float32."""
+def ranks():
+    """One rank."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -114,6 +117,14 @@ def engine(study, shared):
 
     worker.start_process_group()
     worker.register_engines()
+    yield
+    torch.distributed.destroy_process_group()
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)  # other tests' processes are no ranks
+
+
+def make_engine(study, shared):
+    """verl's FSDP2 engine with the untrained model, float32."""
     from verl.utils.config import omega_conf_to_dataclass
     from verl.workers.engine.base import EngineRegistry
 
@@ -129,10 +140,32 @@ def engine(study, shared):
         checkpoint_config=config.checkpoint,
     )
     made.initialize()
-    yield made
-    torch.distributed.destroy_process_group()
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        os.environ.pop(name, None)  # other tests' processes are no ranks
+    return made
+
+
+@pytest.fixture(scope="module")
+def engine(study, shared, ranks):
+    return make_engine(study, shared)
+
+
+@pytest.fixture(scope="module")
+def adapted(study, shared, ranks):
+    """A study with LoRA, the local trainer's adapters as training might have left them, and verl's engine with the same
+    ones."""
+    from transformers import AutoModelForCausalLM
+
+    options = {"lora": Lora(rank=2, alpha=6), "kl_coef": 0.5, "loss_aggregation": "token_mean"}
+    changed = study.model_copy(update={"training": study.training.model_copy(update=options)})
+    model = AutoModelForCausalLM.from_pretrained(shared / "base", dtype=torch.float32)
+    adapters = Adapters(model, changed.training.lora)
+    generator, made = torch.Generator().manual_seed(5), make_engine(changed, shared)
+    theirs = {name: weight for name, weight in made.module.named_parameters() if weight.requires_grad}
+    assert theirs.keys() == {WRAPPER + name for name in adapters.state_dict()}
+    with torch.no_grad():
+        for name, weight in adapters.named_parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+            theirs[WRAPPER + name].to_local().copy_(weight)
+    return changed, adapters, made
 
 
 def local_rows(study, recorded):
@@ -231,11 +264,40 @@ def test_verl_believes_what_the_local_trainer_believes(study, recorded, engine):
 def test_gradients_are_equal(study, recorded, engine, shared, name, record_property):
     training = study.training.model_copy(update=OPTIONS[name])
     rows = local_rows(study, recorded)
-    anchors = anchor_logprobs(shared, rows)
+    anchors = anchor_logprobs(anchor(shared), rows)
     ours = local_gradient(shared, rows, training, study.methods[recorded.method].train.llds_coef)
     changed = study.model_copy(update={"training": training})
     theirs = verl_gradient(changed, recorded, engine, anchors, shared)
     assert_equal(ours, theirs, record_property)
+
+
+@pytest.mark.parametrize("recorded", METHODS[:1], indirect=True)
+def test_gradients_of_adapters_are_equal(recorded, adapted, shared, record_property):
+    """The KL term looks at the policy without its adapters."""
+    study, adapters, engine = adapted
+    rows = local_rows(study, recorded)
+    anchors = anchor_logprobs(reference_of(adapters), rows)
+    ours = local_gradient(shared, rows, study.training, adapters=adapters)
+    assert all(".lora_" in name for name in ours)
+    assert_equal(ours, verl_gradient(study, recorded, engine, anchors, shared), record_property)
+
+
+def test_servers_get_weights_with_adapters_and_the_trained_model_keeps_them_apart(adapted, shared):
+    from safetensors.torch import load_file
+
+    _, adapters, engine = adapted
+    before = {name: weight.full_tensor().clone() for name, weight in engine.module.state_dict().items()}
+    streamed, described = engine.get_per_tensor_param()
+    sent = {name: weight.clone() for name, weight in streamed}
+    assert described is None, "a server would be told of adapters"
+    state, plain = adapters.state_dict(), load_file(shared / "base" / "model.safetensors")
+    assert sent.keys() - {"lm_head.weight"} == plain.keys()
+    for name, weight in plain.items():
+        a, b = (state.get(name.replace(".weight", f".lora_{side}.default.weight")) for side in "AB")
+        by_hand = weight if a is None else weight + 6 / 2 * b @ a
+        torch.testing.assert_close(sent[name], by_hand, rtol=0, atol=1e-6)
+    after = engine.module.state_dict()
+    assert all(torch.equal(weight, after[name].full_tensor()) for name, weight in before.items())
 
 
 def assert_equal(ours, theirs, record_property):
@@ -271,9 +333,8 @@ def test_truncated_importance_weights_scale_each_token(study, recorded, engine, 
     assert_equal(ours, theirs, record_property)
 
 
-def anchor_logprobs(shared, rows):
+def anchor_logprobs(model, rows):
     """What another policy than the trained one makes of the rows' tokens, as the reference of a KL term does."""
-    model = anchor(shared)
     with torch.no_grad():
         return [
             scattered(row.loss_mask, score_tokens(model, *alone(row.token_ids, row.loss_mask)).logprobs_K)
@@ -301,20 +362,21 @@ def anchor(shared):
     return model
 
 
-def local_gradient(shared, rows, training, llds_coef=0.0):
+def local_gradient(shared, rows, training, llds_coef=0.0, adapters=None):
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(shared / "base", dtype=torch.float32)
+    whole = adapters is None
+    model = AutoModelForCausalLM.from_pretrained(shared / "base", dtype=torch.float32) if whole else adapters.model
     members = torch.tensor([row.meta_episode for row in rows])
     mask = pad([row.loss_mask for row in rows], torch.bool)
     weights = token_weights(mask, members, training.loss_aggregation, training.loss_scale_factor)
     weights = [weights[number, : len(row.token_ids)] for number, row in enumerate(rows)]
-    reference = anchor(shared) if training.kl_coef else None
+    reference = (anchor(shared) if whole else reference_of(adapters)) if training.kl_coef else None
     loss, sums = policy_loss(model, rows, weights, training, reference, llds_coef)
     assert 0 < sums["clipped"] < sums["trained"]
     assert (0 < sums["displaced"] < sums["trained"]) == (llds_coef > 0)
     loss.backward()
-    return {name: value.grad for name, value in model.named_parameters()}
+    return {name: value.grad for name, value in model.named_parameters() if value.requires_grad}
 
 
 @pytest.mark.parametrize("recorded", METHODS[:3], indirect=True)
@@ -388,6 +450,10 @@ def verl_gradient(study, recorded, engine, logprobs, shared, packed_tokens=None)
     with engine.train_mode():
         engine.optimizer_zero_grad()
         engine.forward_backward_batch(data, partial(ppo_loss, config=config))
-        gradients = {name: value.grad.full_tensor().clone() for name, value in engine.module.named_parameters()}
+        gradients = {
+            name.removeprefix(WRAPPER): value.grad.full_tensor().clone()
+            for name, value in engine.module.named_parameters()
+            if value.requires_grad
+        }
         engine.optimizer_zero_grad()
     return gradients

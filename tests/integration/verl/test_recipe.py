@@ -85,20 +85,34 @@ def test_recipe_composes_and_validates(shared, study, model, method, nodes, roll
 
 
 @pytest.mark.parametrize(
-    ("study", "model", "gpus"),
+    ("study", "model", "gpus", "tokens"),
     [
-        ("paper-3b-4x80", "qwen2.5-3b", 4),
-        ("paper-7b-8x80", "qwen2.5-7b", 8),
-        ("paper-qwen3", "qwen3-4b", 8),
-        ("paper-qwen3", "qwen3-8b", 8),
+        ("paper-3b-4x80", "qwen2.5-3b", 4, 16384),
+        ("paper-7b-8x80", "qwen2.5-7b", 8, 16384),
+        ("paper-qwen3", "qwen3-4b", 8, 16384),
+        ("paper-qwen3", "qwen3-8b", 8, 16384),
     ],
 )
-def test_a_profile_composes_and_validates(shared, study, model, gpus):
+def test_a_profile_composes_and_validates(shared, study, model, gpus, tokens):
     config = compose_with(shared, study, model, "mr_search")
     assert config.trainer.n_gpus_per_node == gpus
     actor = config.actor_rollout_ref.actor
-    assert (actor.use_dynamic_bsz, actor.ppo_max_token_len_per_gpu) == (True, 16384)
+    assert (actor.use_dynamic_bsz, actor.ppo_max_token_len_per_gpu) == (True, tokens)
     assert (config.data.train_batch_size, actor.ppo_mini_batch_size) == (512, 256)
+
+
+def test_adapters_are_trained_saved_alone_and_merged_for_servers(shared):
+    from verl.utils.config import omega_conf_to_dataclass
+
+    chosen = {"training.lora": {"rank": 8, "target_modules": ["q_proj", "v_proj"]}, "training.kl_coef": 0.1}
+    config = compose_with(shared, "paper", "qwen2.5-7b", "mr_search", chosen)
+    model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
+    assert (model.lora_rank, model.lora_alpha, list(model.target_modules)) == (8, 32, ["q_proj", "v_proj"])
+    assert model.lora["merge"] is True
+    assert omega_conf_to_dataclass(config.actor_rollout_ref.actor).checkpoint.save_lora_only is True
+    plain = recipe.settings(training_run(STUDIES["paper"], "qwen2.5-7b", "mr_search", 0, shared, Path("/run")))
+    assert not any("lora" in key for key in plain["actor_rollout_ref"]["model"])
+    assert plain["actor_rollout_ref"]["actor"]["checkpoint"].keys() == {"save_contents"}
 
 
 def test_values_of_the_released_scripts_can_be_expressed(shared):

@@ -37,6 +37,7 @@ def digests(study: Study) -> dict[str, str]:
         ("training.entropy_coeff", 0.001, {"train"}),
         ("training.lr_scheduler_type", "cosine", {"train"}),
         ("training.min_lr_ratio", 0.5, set()),
+        ("training.lora", {}, {"train"}),
         ("training.verl.validate_every", 7, set()),
         ("training.reasoning.action", "stop", set()),
         ("training.local.validate_every", 10, set()),
@@ -82,6 +83,14 @@ def test_alarms_change_no_training_with_verl(root: Path) -> None:
     assert trained[0] != trained[1], "the export is another"
     alarms = {key: value for key, value in keys.items() if "health" in key}
     assert stages.train(load_study(Run(study="demo-verl", overrides=alarms), root), "tiny", "mr_search") == trained[0]
+
+
+def test_without_adapters_trainings_keep_the_digests_from_before_there_were_any(root: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(stages, "digest", lambda *values: repr(values))
+    for name, model in (("demo", "tiny"), ("paper", "qwen2.5-3b")):
+        plain, adapted = (load_study(Run(study=name, overrides={"training.lora": lora}), root) for lora in (None, {}))
+        assert "'lora'" not in stages.train(plain, model, "mr_search")
+        assert "'lora'" in stages.train(adapted, model, "mr_search")
 
 
 def test_prompts_reach_everything_that_shows_them(root: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from mrsearch.learning.advantages import advantages
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.retrieval.engine import search_retries
 from mrsearch.training import checkpoints, groups
+from mrsearch.training.adapters import merged, reference_of, trainable
 from mrsearch.training.estimators import estimator_of
 from mrsearch.training.export import export_model
 from mrsearch.training.health import ReasoningMonitor, Unhealthy, require_health
@@ -68,13 +68,14 @@ class LocalTrainer:
         questions = read_questions(self.run.inputs.questions)
         validator = Validator(config, questions, folder / BEST)
         pool = validator.trained
+        trained = trainable(policy.model, config.lora, self.run.seed)
         optimizer = torch.optim.AdamW(
-            policy.model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+            trained.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
-        reference = copy.deepcopy(policy.model) if config.kl_coef else None
+        reference = reference_of(trained) if config.kl_coef else None
         step = 0
         if checkpoint := checkpoints.latest(folder):
-            checkpoints.restore(checkpoint, policy.model, optimizer)
+            checkpoints.restore(checkpoint, trained, optimizer)
             step, self.tally = checkpoint.next_step, Tally(**checkpoint.counters)
         self.steps.resume_at(step)
         monitor = ReasoningMonitor(config.reasoning)
@@ -86,7 +87,7 @@ class LocalTrainer:
             ended = step + 1 == config.steps or self._spent()
             if validator.due(step + 1, ended):
                 agent = Agent(policy, self.engine, spec, renderer)
-                row |= validator.judge(step + 1, agent, policy.model, self.run.seed)
+                row |= validator.judge(step + 1, agent, trained, self.run.seed)
             row |= {"total_tokens": self.tally.tokens, "seconds": time.perf_counter() - began}
             alarms = monitor.look(row)
             for name, text in alarms.items():
@@ -97,7 +98,7 @@ class LocalTrainer:
             due = step % config.checkpoint_every == 0 or clock.due() or illness is not None
             if stopping or due or ended:
                 counters = asdict(self.tally)
-                checkpoints.save(folder, step, policy.model, optimizer, counters, config.checkpoints_kept)
+                checkpoints.save(folder, step, trained, optimizer, counters, config.checkpoints_kept)
                 clock.saved()
             if illness is not None:
                 raise Unhealthy(illness)
@@ -105,8 +106,8 @@ class LocalTrainer:
                 raise Stopped
         out = self.run.out.model
         groups.publish(folder, out)
-        validator.restore_best(policy.model)
-        export_model(policy.model, policy.tokenizer, out)
+        validator.restore_best(trained)
+        export_model(merged(trained), policy.tokenizer, out)
 
     def _step(
         self,

@@ -10,25 +10,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mrsearch.config.lora import Lora
+from mrsearch.training.adapters import Adapters
 from mrsearch.training.export import export_model
 
 log = logging.getLogger(__name__)
+WRAPPER = "base_model.model."
+"""What peft puts before the names of a model's weights; verl saves its wrapper."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Mean absolute difference of log-probabilities that arithmetic explains; a wrong merge is off by whole units."""
 
 
-def export_checkpoint(checkpoint: Path, start: Path, out: Path, shards: str = "actor") -> float:
+def export_checkpoint(
+    checkpoint: Path, start: Path, out: Path, shards: str = "actor", lora: Lora | None = None
+) -> float:
     """Write the policy of a checkpoint folder (`global_step_N`) to `out` in the precision of `start`.
 
-    shards: where in the folder the policy's shards lie.
+    shards: where in the folder the policy's shards lie; lora: what they are adapters of `start` by.
     The merged model scores the checkpoint's probe sequences first: RuntimeError, and nothing is written, where its
     log-probabilities are not those that the trained policy had. Returns their mean absolute difference.
     """
     from mrsearch.policy.causal_model import load_model
     from mrsearch.policy.tokenizer import load_tokenizer
 
-    model = load_model(start, "auto", generates=False)
-    load_merged(model, merged_state(checkpoint / shards))
+    model, state = load_model(start, "auto", generates=False), merged_state(checkpoint / shards)
+    if lora is None:
+        load_merged(model, state)
+    else:
+        model = with_adapters(model, state, lora)
     probe = json.loads((checkpoint / "probe.json").read_text(encoding="utf-8"))
     difference = probe_difference(model, probe)
     limit = TOLERANCE.get(model.dtype, TOLERANCE[torch.bfloat16])
@@ -50,6 +59,13 @@ def merged_state(actor: Path) -> dict[str, Tensor]:
     world = int(json.loads((actor / "fsdp_config.json").read_text(encoding="utf-8"))["world_size"])
     shards = [_load(actor / f"model_world_size_{world}_rank_{rank}.pt") for rank in range(world)]
     return {name: _join(name, [shard[name] for shard in shards]) for name in shards[0]}
+
+
+def with_adapters(model: Any, state: dict[str, Tensor], lora: Lora) -> Any:
+    """The model with the adapters of a checkpoint in its weights; ValueError where they are not its adapters."""
+    adapters = Adapters(model, lora)
+    adapters.load_state_dict({name.removeprefix(WRAPPER): tensor for name, tensor in state.items()})
+    return adapters.merged()
 
 
 def load_merged(model: Any, state: dict[str, Tensor]) -> None:

@@ -7,9 +7,11 @@ already, verl takes that one.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import torch
 import torch.distributed as dist
 
 
@@ -27,7 +29,9 @@ def start_process_group() -> None:
 
 def register_engines() -> None:
     """verl's FSDP2 engines for the device cpu, which differ where verl names what only GPUs have: pinned memory for
-    models that only look ahead, and flash-attn for the critic."""
+    models that only look ahead, flash-attn for the critic, and servers that compute in bfloat16."""
+    from torch.distributed.tensor import DTensor
+    from verl.utils import fsdp_utils
     from verl.utils import model as verl_model
     from verl.workers.engine.base import EngineRegistry
     from verl.workers.engine.fsdp import transformer_impl
@@ -41,6 +45,12 @@ def register_engines() -> None:
             def _build_module(self) -> Any:
                 with mock.patch.object(verl_model, "load_valuehead_model", load_critic):
                     return super()._build_module()
+
+            def _merged_lora_per_tensor_param(self) -> Iterator[tuple[str, torch.Tensor]]:
+                """Weights with their adapters, which are taken out again once the last was read."""
+                with fsdp_utils.merged_lora_context(self.module, backup_adapters=True):
+                    for name, weight in fsdp_utils.normalize_peft_param_name(self.module.state_dict()).items():
+                        yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight
 
         return CpuEngine
 

@@ -25,6 +25,8 @@ def take(workers: Any, batch: Any, config: Any) -> dict[str, Any]:
     probed = subset(batch, positions)
     temperature = float(rollout.temperature)
     probed.extra_info |= {"calculate_entropy": False, "compute_loss": False, "temperature": temperature}
+    # Left on the batch by the reference of a KL term, which is the policy without its adapters.
+    probed.extra_info.pop("no_lora_adapter", None)
     workers.compute_log_prob(probed)
     fields = ["prompts", "responses", "response_mask", "log_probs"]
     data = tq.kv_batch_get(keys=probed.keys, partition_id=probed.partition_id, select_fields=fields)

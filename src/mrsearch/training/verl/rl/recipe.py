@@ -73,13 +73,16 @@ def compose(changes: dict[str, Any]) -> DictConfig:
     """The whole configuration of verl's trainer; a key that the installed verl does not have is a ValueError."""
     rollout = changes["actor_rollout_ref"]["rollout"]["name"]
     choice = [f"actor_rollout_ref.rollout.name={rollout}"]
-    policy_loss = changes["actor_rollout_ref"]["actor"]["policy_loss"]
-    open_up = partial(_open_up, policy_loss={name: None for name in ("base_mode", "llds_coef") if name in policy_loss})
+    actor = changes["actor_rollout_ref"]["actor"]
+    further = {name: None for name in ("base_mode", "llds_coef") if name in actor["policy_loss"]}
+    open_up = partial(_open_up, policy_loss=further, adapters=recipe_model.SAVE_ADAPTERS in actor["checkpoint"])
     return compose_with("ppo_trainer", changes, TRAINER, open_up, choice, changes[TRAINER]["overrides"])
 
 
-def _open_up(config: Any, policy_loss: dict[str, None]) -> None:
+def _open_up(config: Any, policy_loss: dict[str, None], adapters: bool) -> None:
     config.actor_rollout_ref.actor.policy_loss.update(policy_loss)
+    if adapters:
+        config.actor_rollout_ref.actor.checkpoint[recipe_model.SAVE_ADAPTERS] = None
     config.ray_kwargs.ray_init.address = None
     for model in (config.actor_rollout_ref.model, config.critic.model):
         model.override_config = {"attn_implementation": None}

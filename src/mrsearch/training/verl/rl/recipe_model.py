@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mrsearch.config import Study
+from mrsearch.config.lora import Lora
 from mrsearch.config.training import PolicyTraining
 from mrsearch.training.verl.attention import attention_implementation
 from mrsearch.training.verl.compose import SINGLE
@@ -17,6 +18,8 @@ LEVELS = {
 RATIOS = {"token": "vanilla", "sequence": "gspo"}
 UNLIMITED = 1e9
 """A limit of the dual clip that no ratio reaches; verl cannot be without one."""
+SAVE_ADAPTERS = "save_lora_only"
+"""Key of verl's checkpoints that its own files of defaults leave out."""
 LLDS = "mrsearch_llds"
 """Our policy loss in verl's registry."""
 
@@ -25,7 +28,23 @@ def policy(study: Study, start: str) -> dict[str, Any]:
     """The policy, and the starting policy that a KL term looks at."""
     fused = study.training.verl.fused_kernels
     kernels = {} if fused is None else {"use_fused_kernels": True, "fused_kernel_options": {"impl_backend": fused}}
-    return model(study, start) | kernels
+    return model(study, start) | kernels | adapters(study.training.lora)
+
+
+def adapters(lora: Lora | None) -> dict[str, Any]:
+    """Keys of a model whose adapters are trained.
+
+    Servers get merged weights, as of any other training: all of them can read these, and generate at their full speed.
+    """
+    if lora is None:
+        return {}
+    modules = lora.target_modules
+    return {
+        "lora_rank": lora.rank,
+        "lora_alpha": lora.alpha,
+        "target_modules": modules if isinstance(modules, str) else list(modules),
+        "lora": {"merge": True},
+    }
 
 
 def model(study: Study, start: str) -> dict[str, Any]:
@@ -59,7 +78,10 @@ def actor(study: Study, seed: int) -> dict[str, Any]:
         "fsdp_config": fsdp(study, seed),
         "use_torch_compile": study.resources.train.gpus > 0,
         "ulysses_sequence_parallel_size": verl.sequence_parallel,
-        "checkpoint": {"save_contents": ["model", "optimizer", "extra"]},
+        "checkpoint": {
+            "save_contents": ["model", "optimizer", "extra"],
+            **({SAVE_ADAPTERS: True} if training.lora else {}),
+        },
     }
 
 

@@ -54,7 +54,7 @@ def train_with_verl(run: TrainingRun) -> bool:
     from mrsearch.training.verl.export import export_checkpoint
 
     checkpoint = files.checkpoint(files.exported(run.study.training.verl.export))
-    export_checkpoint(checkpoint, run.inputs.start, run.out.model)
+    export_checkpoint(checkpoint, run.inputs.start, run.out.model, lora=run.study.training.lora)
     groups.publish(run.folder, run.out.model)
     return True
 

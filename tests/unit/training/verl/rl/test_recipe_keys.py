@@ -17,6 +17,7 @@ from mrsearch.training.verl.rl import recipe
 VARIANTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("paper", "mr_search", {}),
     ("paper", "mr_search", {"training.verl": {"use_dynamic_bsz": False, "fused_kernels": "triton"}}),
+    ("paper", "mr_search", {"training.lora": {}}),
     ("baselines", "search_r1_ppo", {}),
     ("baselines", "search_r1_ppo", {"training.verl.use_dynamic_bsz": False}),
     ("demo-verl", "mr_search", {"methods.mr_search.train": {"algorithm": "ppo", "start": "warm_start"}}),
