@@ -7,6 +7,7 @@ Nothing of this is measured. Sources: the sizes of the tensors that verl's FSDP 
 from __future__ import annotations
 
 from mrsearch.config import Study
+from mrsearch.config.lora import Lora
 from mrsearch.planning.shapes import Shape
 
 STATE = {"weights": 4, "gradients": 4, "moments": 8}
@@ -21,10 +22,13 @@ RUNTIME_BYTES = 3_500_000_000
 
 
 def training_memory(study: Study, shape: Shape) -> dict[str, float]:
-    """What one GPU holds during an update, by item; the job's GPUs share weights, gradients and moments."""
-    resources, verl = study.resources.train, study.training.verl
+    """What one GPU holds during an update, by item; the job's GPUs share weights, gradients and moments.
+
+    With adapters, all weights and theirs lie there, and gradients and moments are theirs alone.
+    """
+    resources, verl, lora = study.resources.train, study.training.verl, study.training.lora
     tokens = verl.tokens_per_gpu(study.protocol.longest_sequence)
-    items = _update(shape, tokens, max(1, resources.gpus * resources.nodes), verl.gradient_checkpointing)
+    items = _update(shape, tokens, max(1, resources.gpus * resources.nodes), verl.gradient_checkpointing, lora)
     return items if verl.fused_kernels is None else items | {"logits": 0.0}
 
 
@@ -46,15 +50,18 @@ def _demonstration_tokens(study: Study) -> int:
     return min(longest, protocol.longest_sequence)
 
 
-def _update(shape: Shape, tokens: float, gpus: int, checkpointing: bool) -> dict[str, float]:
+def _update(shape: Shape, tokens: float, gpus: int, checkpointing: bool, lora: Lora | None = None) -> dict[str, float]:
     """tokens: of one forward and backward pass on one GPU."""
+    trained = shape.trained(lora)
+    numbers = {"weights": shape.parameters + (trained if lora else 0), "gradients": trained, "moments": trained}
+    gathered = WEIGHT_BYTES + (0 if lora else 4)  # frozen weights have no gradients beside them
     block = shape.hidden * shape.head * 2 * (shape.heads + shape.kv_heads) + 3 * shape.hidden * shape.intermediate
     embedding = shape.vocabulary * shape.hidden
     layers = 1 if checkpointing else shape.layers
     activations = tokens * WEIGHT_BYTES * (ACTIVATION_COPIES * shape.hidden + 3 * shape.intermediate)
     return {
-        **{name: size * shape.parameters / gpus for name, size in STATE.items()},
-        "gathered weights": (2 * block + embedding * (1 if shape.tied else 2)) * (WEIGHT_BYTES + 4),
+        **{name: size * numbers[name] / gpus for name, size in STATE.items()},
+        "gathered weights": (2 * block + embedding * (1 if shape.tied else 2)) * gathered,
         "inputs of checkpointed blocks": shape.layers * tokens * shape.hidden * WEIGHT_BYTES,
         "activations": layers * activations,
         "logits": tokens * shape.vocabulary * WEIGHT_BYTES,

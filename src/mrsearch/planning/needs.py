@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrsearch.config import Study
+from mrsearch.config.lora import Lora
 from mrsearch.config.models import LanguageModel
 from mrsearch.config.study import Resources
 from mrsearch.planning import memory
@@ -25,9 +26,7 @@ HUB_DIMENSIONS = 768
 WEIGHT_BYTES = 2
 """bfloat16."""
 CHECKPOINT_BYTES = 12
-"""Per parameter in a checkpoint: weights and both moments in float32."""
-TINY_BYTES = 12
-"""Per parameter of a tiny model's checkpoint: float32 weights and moments."""
+"""Per trained parameter in a checkpoint: itself and both moments in float32."""
 
 
 def parameters(model: LanguageModel) -> float:
@@ -67,15 +66,31 @@ def index_needs(study: Study, gpus: int = 0) -> footprint.Needs:
 
 def results_items(study: Study) -> dict[str, float]:
     """Bytes below `paths.results`, by item: checkpoints and exported models of every training, and the records."""
-    counts = [study.training_of(name).checkpoints_kept for name, method in study.methods.items() if method.train]
-    trained, checkpoints = len(counts) * len(study.seeds), sum(count + 1 for count in counts) * len(study.seeds)
+    methods = [name for name, method in study.methods.items() if method.train]
     items: dict[str, float] = {}
     for name, model in study.models.items():
-        checkpoint = TINY_BYTES if model.kind == "tiny" else CHECKPOINT_BYTES
-        count = parameters(model)
-        items[f"checkpoints of {name}"] = checkpoints * checkpoint * count
-        items[f"trained models of {name}"] = trained * 2 * WEIGHT_BYTES * count
+        checkpoints = sum(
+            (study.training_of(method).checkpoints_kept + 1) * _saved(study, method, model) for method in methods
+        )
+        items[f"checkpoints of {name}"] = len(study.seeds) * CHECKPOINT_BYTES * checkpoints
+        items[f"trained models of {name}"] = len(methods) * len(study.seeds) * 2 * WEIGHT_BYTES * parameters(model)
     return {name: size for name, size in items.items() if size}
+
+
+def _saved(study: Study, method: str, model: LanguageModel) -> float:
+    """Parameters in a checkpoint of a method's training."""
+    return _trained(model, study.training_of(method).lora if study.training_stage(method) == "train" else None)
+
+
+def _trained(model: LanguageModel, lora: Lora | None) -> float:
+    """Parameters that an optimizer moves."""
+    return parameters(model) if lora is None else shape_of(model).trained(lora)
+
+
+def _state_bytes(model: LanguageModel, lora: Lora | None) -> float:
+    """Weights, and gradients and moments of those that are trained."""
+    weights = memory.STATE["weights"]
+    return weights * parameters(model) + (memory.STATE_BYTES - weights) * _trained(model, lora)
 
 
 def resources_items(study: Study) -> dict[str, float]:
@@ -141,11 +156,12 @@ def memory_bytes(study: Study, stage: str, resources: Resources) -> float:
     served = bool(study.served())
     index = index_needs(study, resources.gpus if stage == "retriever" else 0)
     search = 0.0 if served and stage != "retriever" else float(index.serve_memory + index.mapped)
-    training = search + (0.0 if resources.gpus else largest * memory.STATE_BYTES)
+    lora = study.training.lora if stage == "train" else None
+    state = 0.0 if resources.gpus else max(_state_bytes(model, lora) for model in study.models.values())
     return {
         "retriever": search,
         "index": float(index.build_memory),
-        "sft": training,
-        "train": training,
+        "sft": search + state,
+        "train": search + state,
         "evaluate": search + (0.0 if resources.gpus else 2 * largest * WEIGHT_BYTES),
     }.get(stage, 0.0)

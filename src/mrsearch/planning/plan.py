@@ -99,7 +99,9 @@ class Plan:
         study, stage = self.study.of(method), self.study.training_stage(method)
         resources: Resources = getattr(study.resources, stage)
         gpus, steps = resources.gpus * resources.nodes, study.training_steps(method)
-        disk = (study.training.checkpoints_kept + 1) * needs.CHECKPOINT_BYTES * shape.parameters + 2 * shape.parameters
+        lora = study.training.lora if stage == "train" else None
+        disk = (study.training.checkpoints_kept + 1) * needs.CHECKPOINT_BYTES * shape.trained(lora)
+        disk += 2 * shape.parameters
         if not gpus:
             return StageCost(
                 f"training: {method}", name, len(study.seeds), 0, 0.0, len(study.seeds) * disk, None, "on CPUs"
@@ -136,6 +138,7 @@ class Plan:
             self.assumptions.mfu,
             verl.old_logprobs == "recompute",
             training.kl_coef > 0,
+            frozen=training.lora is not None,
         )
         return generation + update
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mrsearch.config.lora import Lora
 from mrsearch.config.models import HubModel, LanguageModel, TinyModel
 
 
@@ -33,6 +34,30 @@ class Shape:
         attention = self.hidden * self.head * (2 * self.heads + 2 * self.kv_heads)
         block = attention + 3 * self.hidden * self.intermediate
         return self.layers * block + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def linear_layers(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of one block's linear layers, by the names that Llama and Qwen give them."""
+        queries, keys = self.heads * self.head, self.kv_heads * self.head
+        return {
+            "q_proj": (self.hidden, queries),
+            "k_proj": (self.hidden, keys),
+            "v_proj": (self.hidden, keys),
+            "o_proj": (queries, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
+        }
+
+    def trained(self, lora: Lora | None) -> int:
+        """Parameters that an optimizer moves: all, or those of adapters, of which layers with other names count as many
+        as all linear layers would have."""
+        if lora is None:
+            return self.parameters
+        sizes, modules = self.linear_layers, lora.target_modules
+        layers = set(sizes) if isinstance(modules, str) else {name.rpartition(".")[2] for name in modules}
+        layers = layers if layers <= set(sizes) else set(sizes)
+        return self.layers * lora.rank * sum(sum(sizes[layer]) for layer in layers)
 
     @property
     def kv_bytes(self) -> int:

@@ -95,13 +95,23 @@ class Length:
         return self.generated + self.observed
 
 
-def update_seconds(shape: Shape, tokens: float, gpus: int, card: Card, mfu: float, recompute: bool, kl: bool) -> float:
+def update_seconds(
+    shape: Shape,
+    tokens: float,
+    gpus: int,
+    card: Card,
+    mfu: float,
+    recompute: bool,
+    kl: bool,
+    *,
+    frozen: bool = False,
+) -> float:
     """Seconds of one step's updates and log-probabilities on `tokens` tokens, once over them.
 
-    Operations per parameter and token: 6 forward and backward, 2 activations computed again, 2 old log-probabilities
-    where they are recomputed, 2 the reference's where there is one.
+    Operations per parameter and token: 6 forward and backward, 4 where the weights are frozen and have no gradients, 2
+    activations computed again, 2 old log-probabilities where they are recomputed, 2 the reference's where there is one.
     """
-    operations = (8 + 2 * recompute + 2 * kl) * shape.parameters * tokens
+    operations = (8 - 2 * frozen + 2 * recompute + 2 * kl) * shape.parameters * tokens
     return operations / (gpus * card.flops * mfu)
 
 

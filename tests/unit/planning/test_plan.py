@@ -64,6 +64,7 @@ def test_updates_of_a_step_by_hand():
     seconds = speed.update_seconds(SEVEN, 7.7e6, 8, H100, 0.4, recompute=True, kl=False)
     assert seconds == pytest.approx(10 * 7.61e9 * 7.7e6 / (8 * 989e12 * 0.4), rel=0.01)
     assert speed.update_seconds(SEVEN, 7.7e6, 8, H100, 0.4, False, True) == pytest.approx(seconds)
+    assert speed.update_seconds(SEVEN, 7.7e6, 8, H100, 0.4, True, False, frozen=True) == pytest.approx(0.8 * seconds)
 
 
 def test_generation_is_bound_by_reading_weights_once_a_token_at_one_slot():
