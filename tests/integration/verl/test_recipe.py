@@ -91,6 +91,8 @@ def test_recipe_composes_and_validates(shared, study, model, method, nodes, roll
         ("paper-7b-8x80", "qwen2.5-7b", 8, 16384),
         ("paper-qwen3", "qwen3-4b", 8, 16384),
         ("paper-qwen3", "qwen3-8b", 8, 16384),
+        ("paper-3b-lora-1x80", "qwen2.5-3b", 1, 16384),
+        ("paper-3b-lora-4x24", "qwen2.5-3b", 4, 8192),
     ],
 )
 def test_a_profile_composes_and_validates(shared, study, model, gpus, tokens):

@@ -10,6 +10,7 @@ from mrsearch.planning import memory, needs
 from mrsearch.planning.shapes import shape_of
 
 PROFILES = {"paper-3b-4x80": 80e9, "paper-7b-8x80": 80e9, "paper-qwen3": 80e9}
+PROFILES |= {"paper-3b-lora-1x80": 80e9, "paper-3b-lora-4x24": 24e9}
 """Shipped studies and the memory of their cards."""
 
 
@@ -52,3 +53,24 @@ def test_items_of_a_profile_are_those_computed_by_hand():
     assert state == pytest.approx([3.09, 3.09, 6.17], abs=0.01)
     assert items["logits"] == 2 * 8192 * 151_936 * 2
     assert items["inputs of checkpointed blocks"] == 36 * 2 * 8192 * 2048 * 2
+
+
+def test_items_of_adapters_are_those_computed_by_hand():
+    """Rank 64 beside the seven linear layers of 36 blocks: 64 x (inputs + outputs) of q, o, k, v, gate, up, down."""
+    study = load_study(Run(study="paper-3b-lora-4x24"), ROOT)
+    shape, lora = shape_of(study.models["qwen2.5-3b"]), study.training.lora
+    trained = 36 * 64 * ((2048 + 2048) * 2 + (2048 + 256) * 2 + (2048 + 11008) * 3)
+    assert shape.trained(lora) == trained == 119_734_272
+    items = memory.training_memory(study, shape)
+    assert [items[name] for name in memory.STATE] == [(shape.parameters + trained), trained, 2 * trained]
+    block = 2048 * 128 * 2 * (16 + 2) + 3 * 2048 * 11008
+    assert items["gathered weights"] == (2 * block + 151_936 * 2048) * 2, "no gradients of frozen weights"
+    saved = needs.results_items(study)["checkpoints of qwen2.5-3b"]
+    assert saved == 3 * 3 * 12 * trained
+    local = load_study(Run(study="demo", overrides={"training.lora": {"rank": 4}}), ROOT)
+    tiny, resources = local.models["tiny"], local.resources.train
+    moved = tiny.layers * 4 * sum(map(sum, shape_of(tiny).linear_layers.values()))
+    assert needs.memory_bytes(local, "train", resources) == 4 * needs.parameters(tiny) + 12 * moved
+    queries = lora.model_copy(update={"target_modules": ("self_attn.q_proj", "v_proj")})
+    assert shape.trained(queries) == 36 * 64 * (4096 + 2304)
+    assert shape.trained(lora.model_copy(update={"target_modules": ("qkv_proj",)})) == trained, "at most"
