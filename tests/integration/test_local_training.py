@@ -195,6 +195,27 @@ def test_turns_are_credited_and_masked(shared, warm, tmp_path):
         assert row["gradient_norm"] > 0
 
 
+def test_what_a_small_card_needs_trains_on_a_cpu_too(shared, warm, tmp_path):
+    """bfloat16, blocks computed again, passes by tokens, logits in chunks, few meta-episodes at a time: a warm start,
+    and a policy training with credit of turns, a reference and validation."""
+    saving = {"dtype": "bfloat16", "gradient_checkpointing": True, "logits_chunk": 16, "max_token_len_per_gpu": 700}
+    policy = {**saving, "concurrency": 5, "validation_questions": 3, "validate_every": 2, "export": "best"}
+    methods = {"methods.credited": {"episodes": 2, "train": {"algorithm": "mr_search", "turn_credit": {}}}}
+    changes = {**methods, "warm_start.local": saving, "warm_start.steps": 4, "training.local": policy}
+    changes |= {"training.steps": 2, "training.kl_coef": 0.1, "training.entropy_coeff": 0.01}
+    study = load_study(Run(study="demo", overrides=OVERRIDES | changes), ROOT)
+    for method, start_folder in (("warm_start", shared / "base"), ("credited", warm / "model")):
+        out = tmp_path / method
+        train_method(training_run(study, "tiny", method, 3, shared, out, start=start_folder))
+        trained, before = weights(out / "model"), weights(start_folder)
+        assert all(row["gradient_norm"] > 0 for row in rows(out))
+        assert {weight.dtype for weight in trained.values()} == {torch.float32}
+        assert not torch.equal(*(values["model.embed_tokens.weight"] for values in (trained, before)))
+    exact = [row["nll"] for row in rows(warm)]
+    # The first step alone: the learning rate falls faster in a shorter training.
+    assert rows(tmp_path / "warm_start")[0]["nll"] == pytest.approx(exact[0], rel=0.02)
+
+
 def test_the_package_of_the_guide_trains_and_evaluates(shared, tmp_path, monkeypatch):
     """What docs/guides/extension.md shows, installed by pip: one of each kind of extension, in a training and an
     evaluation."""

@@ -16,6 +16,7 @@ from mrsearch.config.base import (
     PositiveInt,
     Share,
 )
+from mrsearch.config.local import LocalUpdates
 
 
 class SupervisedTraining(Model):
@@ -37,6 +38,8 @@ class SupervisedTraining(Model):
     """Gradient clipping."""
     checkpoint_every: PositiveInt = 100
     """Steps between two checkpoints."""
+    local: LocalUpdates = LocalUpdates()
+    """How a trainer in one process computes its updates."""
 
 
 class WarmStart(SupervisedTraining):
@@ -76,7 +79,8 @@ class Sft(SupervisedTraining):
     sampled and got right. The loss is the mean over all tokens of a step that the policy generates."""
 
     backend: Literal["local", "verl"] = "local"
-    """local: plain torch in one process, in float32 on the CPU; verl: its supervised trainer, on one node's GPUs."""
+    """local: plain torch in one process, on a GPU where `resources.sft` has one; verl: its supervised trainer, on one
+    node's GPUs."""
     steps: PositiveInt = 500
     """Optimizer steps; the demonstrations are passed over as often as that takes."""
     train_batch_size: PositiveInt = 256

@@ -10,6 +10,7 @@ from __future__ import annotations
 from mrsearch.config.data import FolderData, holds_out
 from mrsearch.config.hub_rows import HubRow
 from mrsearch.config.load import digest
+from mrsearch.config.local import LocalTraining, LocalUpdates
 from mrsearch.config.methods import SETTINGS
 from mrsearch.config.prompt_words import words_of_methods
 from mrsearch.config.reward import Reward
@@ -37,6 +38,8 @@ LOSS_OPTIONS = {
     "loss_scale_factor": None,
 }
 """Keys of the local trainer that change nothing at these values."""
+VALIDATION_OPTIONS = ("validation_questions", "validate_every", "export")
+"""Keys of `training.local` that change nothing while no question is held out."""
 PROMPTS = {"ircot": ("ircot", "conclude"), "search_o1": ("read",)}
 """Prompts that one procedure alone reads."""
 
@@ -170,23 +173,38 @@ def _training(study: Study) -> dict[str, object]:
         # Alarms as if they were the default ones, so that trainings from before they were left out stay as they are.
         values["verl"] = study.training.verl.model_copy(update={"health": HealthLimits()}).model_dump(mode="json")
         return {key: value for key, value in values.items() if key != "local"}
-    unused = {"verl", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}
-    unused |= set() if study.training.local.validation_questions else {"local"}
-    return {key: value for key, value in values.items() if key not in unused}
+    unused = {"verl", "local", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}
+    return {key: value for key, value in values.items() if key not in unused} | _local(study.training.local)
+
+
+def _local(settings: LocalUpdates) -> dict[str, object]:
+    """What a trainer in one process has beside the settings of all, under its key, or nothing: keys of its validation
+    where it validates, and others that are not at their defaults."""
+    values: dict[str, object] = settings.model_dump(mode="json")
+    validates = isinstance(settings, LocalTraining) and settings.validation_questions > 0
+    fields = type(settings).model_fields
+    used = {
+        key: value
+        for key, value in values.items()
+        if (validates if key in VALIDATION_OPTIONS else value != fields[key].default)
+    }
+    return {"local": used} if used else {}
 
 
 def _warm_start(study: Study) -> dict[str, object]:
     """Supervised training on scripts, without options that it does not use."""
-    values: dict[str, object] = study.warm_start.model_dump(mode="json")
-    return {key: value for key, value in values.items() if key not in WARM_START_OPTIONS or value is not None}
+    values: dict[str, object] = study.warm_start.model_dump(mode="json", exclude={"local"})
+    used = {key: value for key, value in values.items() if key not in WARM_START_OPTIONS or value is not None}
+    return used | _local(study.warm_start.local)
 
 
 def _sft(study: Study, method: str) -> dict[str, object]:
     """Supervised training; where the policy samples what it imitates, with the generator and what runs together."""
     train, used = study.methods[method].train, study.sft
+    unread, local = {"local"}, {} if used.backend == "verl" else _local(used.local)
     if train is None or train.demonstrations != "self_generated":
-        return used.model_dump(mode="json", exclude={"samples", "temperature", "top_p"})
-    return used.model_dump(mode="json") | {"sampling": digest(_generation(study))}
+        return used.model_dump(mode="json", exclude=unread | {"samples", "temperature", "top_p"}) | local
+    return used.model_dump(mode="json", exclude=unread) | local | {"sampling": digest(_generation(study))}
 
 
 def _generation(study: Study) -> dict[str, object]:

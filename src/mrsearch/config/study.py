@@ -408,6 +408,28 @@ class Study(Model):
         return self
 
     @model_validator(mode="after")
+    def _local_trainings_fit(self) -> Study:
+        """Whether a policy training in one process has one GPU at most, and room in a pass for its longest sequence."""
+        for name, method in self.methods.items():
+            if not method.train or self.trained_by_verl(name) or self.training_stage(name) == "sft":
+                continue
+            stage = self.training_stage(name)
+            resources: Resources = getattr(self.resources, stage)
+            if resources.gpus * resources.nodes > 1:
+                raise ValueError(
+                    f"resources.{stage} ({resources.gpus} GPUs on {resources.nodes} nodes): methods.{name} trains in "
+                    "one process, which uses one GPU: set gpus and nodes to 1, or use training.backend: verl"
+                )
+            longest = self.of(name).protocol.longest_sequence
+            tokens = self.training_of(name).local.max_token_len_per_gpu
+            if stage == "train" and tokens is not None and tokens < longest:
+                raise ValueError(
+                    f"training.local.max_token_len_per_gpu ({tokens}) is less than the longest sequence of "
+                    f"methods.{name} ({longest} tokens): raise it, or lower protocol.max_context_tokens"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _fine_tuning_fits(self) -> Study:
         tuned = [name for name, method in self.methods.items() if method.train and self.trained_by_verl(name)]
         if not any(self.training_stage(name) == "sft" for name in tuned):

@@ -35,7 +35,7 @@ def token_weights(
     if aggregation == "token_mean":
         return mask / mask.sum().clamp(min=1)
     owners = int(meta_episode_B.max()) + 1 if len(meta_episode_B) else 0
-    tokens_M = torch.zeros(owners).index_add_(0, meta_episode_B, mask.sum(1))
+    tokens_M = torch.zeros(owners, device=mask.device).index_add_(0, meta_episode_B, mask.sum(1))
     members = (tokens_M > 0).sum().clamp(min=1)
     if aggregation == "meta_episode_sum":
         assert loss_scale_factor is not None, "a sum over tokens is divided by a constant"
@@ -76,7 +76,7 @@ def _of_sequences(log_ratio_K: Tensor, sequence_K: Tensor) -> Tensor:
     """Each sequence's mean as the value of its tokens, each token's own gradient."""
     values_K = log_ratio_K.detach()
     count = int(sequence_K.max()) + 1 if len(sequence_K) else 0
-    sums_S = torch.zeros(count, dtype=values_K.dtype).index_add_(0, sequence_K, values_K)
+    sums_S = torch.zeros(count, dtype=values_K.dtype, device=values_K.device).index_add_(0, sequence_K, values_K)
     means_S = sums_S / torch.bincount(sequence_K, minlength=count).clamp(min=1)
     return means_S[sequence_K] + log_ratio_K - values_K
 

@@ -47,8 +47,12 @@ class ReservedLayer(DynamicLayer):
         return self._show(end)
 
     def _reserve(self, states_BHTD: Tensor) -> Tensor:
+        """In the precision that attention computes in: under autocast the model rotates keys to float32, and attention
+        would round them anew at every token."""
         rows, heads, _, width = states_BHTD.shape
-        return states_BHTD.new_empty(rows, heads, self._room, width)
+        kind = states_BHTD.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states_BHTD.dtype
+        return states_BHTD.new_empty(rows, heads, self._room, width, dtype=dtype)
 
     def _adopt(self, keys_BHSD: Tensor, values_BHSD: Tensor) -> None:
         self.dtype, self.device = keys_BHSD.dtype, keys_BHSD.device

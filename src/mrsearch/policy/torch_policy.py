@@ -17,6 +17,7 @@ from mrsearch.agent.protocol import CLOSING_TAGS, StopRule
 from mrsearch.config.chat import ChatTemplate
 from mrsearch.policy import kv_cache
 from mrsearch.policy.architectures import require_length, require_supported
+from mrsearch.policy.arithmetic import autocast, device_of
 from mrsearch.policy.causal_model import load_model
 from mrsearch.policy.masks import Masks
 from mrsearch.policy.sampling import sample, uniforms
@@ -50,12 +51,15 @@ class TorchPolicy:
     floating-point results, do not depend on timing.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, stop_rule: StopRule) -> None:
-        """ValueError for a model whose architecture is not supported."""
+    def __init__(self, model: Any, tokenizer: Any, stop_rule: StopRule, autocast_dtype: str = "float32") -> None:
+        """products: arithmetic of a float32 model's products, of which bfloat16 also halves what is cached.
+
+        ValueError for a model whose architecture is not supported.
+        """
         require_supported(model.config)
         self._masks = Masks(model.config, model.dtype)
         self.model, self.tokenizer, self.stop_rule = model.eval(), tokenizer, stop_rule
-        self.device = next(model.parameters()).device
+        self.device, self._autocast_dtype = device_of(model), autocast_dtype
         self._attached: set[str] = set()
         self._pending: list[_PendingGeneration] = []
         self._scheduled = False
@@ -69,15 +73,16 @@ class TorchPolicy:
         cls,
         folder: Path,
         *,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         dtype: str = "float32",
+        autocast_dtype: str = "float32",
         closing: Sequence[str] = CLOSING_TAGS,
         template: ChatTemplate = DEFAULT_TEMPLATE,
     ) -> TorchPolicy:
         """The policy of a Hugging Face folder; ValueError if it is not one, or not of a supported architecture."""
         model = load_model(folder, getattr(torch, dtype))
         tokenizer = load_tokenizer(folder)
-        return cls(model.to(torch.device(device)), tokenizer, StopRule(tokenizer, closing, template))
+        return cls(model.to(torch.device(device)), tokenizer, StopRule(tokenizer, closing, template), autocast_dtype)
 
     def attach(self, request_id: str) -> None:
         """A meta-episode begins: batches wait for it from now on."""
@@ -125,7 +130,8 @@ class TorchPolicy:
             return
         batch, self._pending = sorted(self._pending, key=lambda request: request.request_id), []
         try:
-            self._run(batch)
+            with autocast(self.device, self._autocast_dtype, cached=True):
+                self._run(batch)
         except Exception as error:
             self.forget()
             for request in batch:

@@ -55,8 +55,9 @@ def latest(run_dir: Path) -> Checkpoint | None:
 
 
 def restore(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Load weights and optimizer state; only tensors and plain values are unpickled."""
-    state = torch.load(checkpoint.folder / "state.pt", weights_only=True)
+    """Load weights and optimizer state, onto the device that the model lies on; only tensors and plain values are
+    unpickled."""
+    state = torch.load(checkpoint.folder / "state.pt", map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     log.info("continuing at step %d from %s", checkpoint.next_step, checkpoint.folder.name)

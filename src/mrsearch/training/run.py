@@ -16,6 +16,8 @@ from mrsearch.config.training import Train
 from mrsearch.files import write_json
 
 if TYPE_CHECKING:
+    import torch
+
     from mrsearch.tracking import Tracker
 
 
@@ -94,6 +96,13 @@ class TrainingRun:
     def steps(self) -> int:
         """Steps at most."""
         return self.study.training_steps(self.method)
+
+    def device(self) -> torch.device:
+        """Where a trainer in one process computes: on the GPU that its stage's resources ask for, else on the CPU;
+        ValueError where there is none to be used."""
+        from mrsearch.policy.arithmetic import job_device
+
+        return job_device(getattr(self.study.resources, self.stage).gpus, f"resources.{self.stage}.gpus")
 
     @property
     def settings(self) -> Train:

@@ -197,3 +197,22 @@ def test_options_of_the_loss_that_have_no_effect_are_refused(root: Path, changes
     with pytest.raises(ConfigError) as refused:
         load_study(Run(study="demo", overrides=changes), root)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resources.train.gpus": 2}, "resources.train (2 GPUs on 1 nodes): methods.search_r1 trains in one process"),
+        ({"resources.warm_start": {"gpus": 1, "nodes": 2}}, "resources.warm_start (1 GPUs on 2 nodes)"),
+        (
+            {"training.local.max_token_len_per_gpu": 639},
+            "training.local.max_token_len_per_gpu (639) is less than the longest sequence of methods.search_r1 (640",
+        ),
+    ],
+)
+def test_a_training_in_one_process_has_one_gpu_and_room_for_a_sequence(
+    root: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_study(Run(study="demo", overrides=changes), root)
+    assert message in str(refused.value)

@@ -56,14 +56,13 @@ def roll_out(
     step: int,
 ) -> list[MetaEpisode]:
     """G meta-episodes of each question, group after group."""
-
     agent = Agent(policy, engine, spec, renderer)
     jobs = []
     for q, question in enumerate(questions):
         for g in range(config.group_size):
             request = Request(f"{step:06d}/{q:05d}/{g:03d}", seed, config.temperature, config.top_p)
             jobs.append((request.id, functools.partial(run_procedure, question, agent, request)))
-    return asyncio.run(run_batch(jobs, policy, len(jobs)))
+    return asyncio.run(run_batch(jobs, policy, config.local.concurrency or len(jobs)))
 
 
 def reward_tensors(rewards: Sequence[Sequence[float]], group_size: int, episodes: int) -> tuple[Tensor, Tensor]:

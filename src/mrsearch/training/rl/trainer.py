@@ -29,6 +29,7 @@ from mrsearch.training.estimators import estimator_of
 from mrsearch.training.export import export_model
 from mrsearch.training.health import ReasoningMonitor, Unhealthy, require_health
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.optimizer import adamw
 from mrsearch.training.rl.learning_rate import learning_rate
 from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
 from mrsearch.training.rl.turns import advantages_of_turns, member_turns
@@ -62,16 +63,20 @@ class LocalTrainer:
         """Run every step, resuming from the newest checkpoint in the run's folder, and export the policy."""
         study, folder = self.run.study, self.run.folder
         config, protocol = study.training, study.protocol
-        policy = TorchPolicy.load(self.run.inputs.start, closing=protocol.tags.closing, template=protocol.chat_template)
+        policy = TorchPolicy.load(
+            self.run.inputs.start,
+            device=self.run.device(),
+            autocast_dtype=config.local.dtype,
+            closing=protocol.tags.closing,
+            template=protocol.chat_template,
+        )
         renderer = Renderer(policy.tokenizer, study.protocol)
         spec = AgentSpec.of(study, self.run.method)
         questions = read_questions(self.run.inputs.questions)
         validator = Validator(config, questions, folder / BEST)
         pool = validator.trained
         trained = trainable(policy.model, config.lora, self.run.seed)
-        optimizer = torch.optim.AdamW(
-            trained.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-        )
+        optimizer = adamw(trained, config)
         reference = reference_of(trained) if config.kl_coef else None
         step = 0
         if checkpoint := checkpoints.latest(folder):

@@ -14,7 +14,7 @@ from mrsearch.agent.records import MetaEpisode
 from mrsearch.agent.renderer import Renderer
 from mrsearch.agent.turns import kept_turns, turn_episodes
 from mrsearch.config.training import PolicyTraining, Train
-from mrsearch.training.sequences import pad, score_tokens
+from mrsearch.training.sequences import micro_batches, pad, score_tokens
 from mrsearch.training.turns import MemberTurns, group_turn_advantages
 
 
@@ -55,12 +55,17 @@ def beliefs_before_turns(
                 probes.append((m, turn, sequence.token_ids[:start], reply))
     probes.sort(key=lambda probe: len(probe[2]))
     beliefs: list[dict[int, float]] = [{} for _ in metas]
-    for begin in range(0, len(probes), config.micro_batch_size):
-        batch = probes[begin : begin + config.micro_batch_size]
+    lengths = [len(seen) + reply.end for _, _, seen, reply in probes]
+    tokens = config.local.max_token_len_per_gpu
+    # A golden answer may end beyond the context that the policy had left.
+    room = None if tokens is None else max(tokens, *lengths, 1)
+    for numbers in micro_batches(lengths, config.micro_batch_size, room):
+        batch = [probes[number] for number in numbers]
         token_ids = pad([seen + reply.token_ids[: reply.end] for _, _, seen, reply in batch], torch.long)
         scored = [[0] * (len(seen) + reply.first) + [1] * (reply.end - reply.first) for _, _, seen, reply in batch]
         with torch.no_grad():
-            logprobs = score_tokens(model, token_ids, pad(scored, torch.bool), config.temperature).logprobs_K
+            scored_BT = pad(scored, torch.bool)
+            logprobs = score_tokens(model, token_ids, scored_BT, config.temperature, local=config.local).logprobs_K
         counts = [reply.end - reply.first for *_, reply in batch]
         for (m, turn, _, reply), values in zip(batch, logprobs.split(counts), strict=True):
             beliefs[m][turn] = reply.belief(values.tolist())

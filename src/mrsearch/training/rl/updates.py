@@ -10,8 +10,10 @@ from torch import Tensor
 
 from mrsearch.config.training import PolicyTraining
 from mrsearch.learning.losses import actions_of, kl_penalty, llds, ppo_clip, token_weights
+from mrsearch.policy.arithmetic import device_of
+from mrsearch.training.passes import recomputed_blocks
 from mrsearch.training.rl.rollouts import TrainedSequence
-from mrsearch.training.sequences import pad, score_tokens
+from mrsearch.training.sequences import micro_batches, pad, score_tokens
 
 
 def update(
@@ -65,12 +67,15 @@ def policy_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of some rows, each with its token weights [T], and sums for the log: PPO's, and entropy bonus, KL
     term and LLDS where they have a weight."""
+    device = device_of(model)
     tokens = pad([row.token_ids for row in rows], torch.long)
     trained_BT = pad([row.loss_mask for row in rows], torch.bool)
-    old = pad([row.logprobs for row in rows], torch.float32)[trained_BT]
-    advantages = pad([row.advantages for row in rows], torch.float32)[trained_BT]
-    weights_K = pad([weight.tolist() for weight in weights], torch.float32)[trained_BT]
-    scored = score_tokens(model, tokens, trained_BT, config.temperature, train_entropy=config.entropy_coeff > 0)
+    old = pad([row.logprobs for row in rows], torch.float32)[trained_BT].to(device)
+    advantages = pad([row.advantages for row in rows], torch.float32)[trained_BT].to(device)
+    weights_K = pad([weight.tolist() for weight in weights], torch.float32)[trained_BT].to(device)
+    by_sequence = config.importance_sampling_level == "sequence"
+    train_entropy, local = config.entropy_coeff > 0, config.local
+    scored = score_tokens(model, tokens, trained_BT, config.temperature, train_entropy=train_entropy, local=local)
     result = ppo_clip(
         scored.logprobs_K,
         old,
@@ -79,20 +84,20 @@ def policy_loss(
         config.clip_range,
         clip_range_high=config.clip_range_high,
         dual_clip=config.dual_clip,
-        sequence_K=trained_BT.nonzero()[:, 0] if config.importance_sampling_level == "sequence" else None,
+        sequence_K=trained_BT.nonzero()[:, 0].to(device) if by_sequence else None,
     )
     loss = result.loss
     if config.entropy_coeff:
         loss = loss - config.entropy_coeff * (scored.entropy_K * weights_K).sum()
     if reference is not None:
         with torch.no_grad():
-            anchor = score_tokens(reference, tokens, trained_BT, config.temperature).logprobs_K
+            anchor = score_tokens(reference, tokens, trained_BT, config.temperature, local=local).logprobs_K
         loss = loss + config.kl_coef * kl_penalty(scored.logprobs_K, anchor, weights_K)
     displaced = 0.0
     if llds_coef:
-        penalty_K = llds(scored.logprobs_K, old, actions_of(trained_BT))
+        penalty_K = llds(scored.logprobs_K, old, actions_of(trained_BT).to(device))
         loss = loss + llds_coef * (penalty_K * weights_K).sum()
-        displaced = float((penalty_K > 0).sum())
+        displaced = float((penalty_K > 0).sum().item())
     sums = {
         "displaced": displaced,
         "clipped": result.clipped.item(),
@@ -126,14 +131,16 @@ def _minibatch(
     always = config.kl_coef or config.entropy_coeff or llds_coef
     useful = [i for i, row in enumerate(rows) if always or any(row.advantages)]
     useful.sort(key=lambda i: len(rows[i].token_ids))
-    for begin in range(0, len(useful), config.micro_batch_size):
-        indices = useful[begin : begin + config.micro_batch_size]
-        weights = [weights_BT[i, : len(rows[i].token_ids)] for i in indices]
-        loss, sums = policy_loss(model, [rows[i] for i in indices], weights, config, reference, llds_coef)
-        loss.backward()
-        for key, value in sums.items():
-            totals[key] += value
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+    lengths = [len(rows[i].token_ids) for i in useful]
+    with recomputed_blocks(model, config.local.gradient_checkpointing):
+        for numbers in micro_batches(lengths, config.micro_batch_size, config.local.max_token_len_per_gpu):
+            indices = [useful[number] for number in numbers]
+            weights = [weights_BT[i, : len(rows[i].token_ids)] for i in indices]
+            loss, sums = policy_loss(model, [rows[i] for i in indices], weights, config, reference, llds_coef)
+            loss.backward()
+            for key, value in sums.items():
+                totals[key] += value
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm).item())
     if not norm < float("inf"):
         raise FloatingPointError(
             f"the gradient norm is {norm} at step {step}: lower training.learning_rate, or continue from the last "

@@ -64,13 +64,13 @@ class Validator:
     def restore_best(self, model: Any) -> None:
         """Give the model the best weights, where those are what is exported."""
         if self.config.export == "best":
-            model.load_state_dict(torch.load(self.folder / STATE, weights_only=True))
+            model.load_state_dict(torch.load(self.folder / STATE, map_location="cpu", weights_only=True))
 
     def _scores(self, step: int, agent: Agent, seed: int) -> dict[str, float]:
         jobs = []
         for question in self.questions:
             request = Request(f"validation/{step:06d}/{question.id}", seed, temperature=0.0, top_p=1.0)
             jobs.append((request.id, functools.partial(run_procedure, question, agent, request)))
-        metas = asyncio.run(run_batch(jobs, agent.policy, len(jobs)))
+        metas = asyncio.run(run_batch(jobs, agent.policy, self.config.concurrency or len(jobs)))
         kind = agent.spec.protocol.scoring
         return {meta.question.id: final_score(meta, kind) for meta in metas}

@@ -21,8 +21,10 @@ from mrsearch.policy.tokenizer import load_tokenizer
 from mrsearch.training import checkpoints
 from mrsearch.training.export import export_model
 from mrsearch.training.log import TrainingLog
+from mrsearch.training.optimizer import adamw
+from mrsearch.training.passes import recomputed_blocks
 from mrsearch.training.run import TrainingRun
-from mrsearch.training.sequences import pad, score_tokens
+from mrsearch.training.sequences import micro_batches, pad, score_tokens
 from mrsearch.training.sft.demonstration_file import Demonstration, DemonstrationFile
 
 log = logging.getLogger(__name__)
@@ -55,10 +57,8 @@ def train_supervised(run: TrainingRun, data: SftData, steps: TrainingLog) -> Non
     """Train the starting model and export it; resumes from checkpoints in the run's folder."""
     config, start = data.settings, run.inputs.start
     tokenizer = load_tokenizer(start)
-    model = load_model(start, torch.float32).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
+    model = load_model(start, torch.float32).train().to(run.device())
+    optimizer = adamw(model, config)
     batches = plan(config, data.lengths, run.seed)
     first = 0
     if checkpoint := checkpoints.latest(run.folder):
@@ -134,12 +134,13 @@ def train_step(
     spoken = sum(sum(row.loss_mask[1:]) for row in rows)
     tokens = sum(len(row.token_ids) for row in rows)
     total = 0.0
-    for begin in range(0, len(rows), data.micro_batch_size):
-        loss, nll = _loss(
-            model, rows[begin : begin + data.micro_batch_size], data, spoken, tokens - len(rows) - spoken, padding
-        )
-        loss.backward()
-        total += nll
+    lengths, local = [len(row.token_ids) for row in rows], config.local
+    with recomputed_blocks(model, local.gradient_checkpointing):
+        for numbers in micro_batches(lengths, data.micro_batch_size, local.max_token_len_per_gpu):
+            batch = [rows[number] for number in numbers]
+            loss, nll = _loss(model, batch, data, spoken, tokens - len(rows) - spoken, padding)
+            loss.backward()
+            total += nll
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
     if not torch.isfinite(norm):
         raise FloatingPointError(
@@ -160,8 +161,8 @@ def _loss(
     chosen_BT[:, 0] = False
     if not data.context_loss_weight:
         chosen_BT &= spoken_BT
-    nll_K = -score_tokens(model, tokens_BT, chosen_BT).logprobs_K
-    spoken_K = spoken_BT[chosen_BT]
+    nll_K = -score_tokens(model, tokens_BT, chosen_BT, local=data.settings.local).logprobs_K
+    spoken_K = spoken_BT[chosen_BT].to(nll_K.device)
     loss = nll_K[spoken_K].sum() / spoken
     nll = loss.item()
     if data.context_loss_weight:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.fx.experimental._config as tracing
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from mrsearch.config.training import PolicyTraining
 from mrsearch.learning.losses import token_weights
+from mrsearch.training.optimizer import adamw
 from mrsearch.training.rl.rollouts import TrainedSequence
-from mrsearch.training.rl.updates import policy_loss
+from mrsearch.training.rl.updates import policy_loss, update
 from mrsearch.training.sequences import pad
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -139,3 +141,52 @@ def test_each_option_changes_the_gradient(model: Any, reference: Any, rows: Any)
     for number, one in enumerate(gradients):
         for another in gradients[:number]:
             assert (one - another).norm() > 1e-3 * one.norm()
+
+
+STEP = {"train_batch_size": 3, "mini_batch_size": 3, "group_size": 1, "learning_rate": 0.01, "entropy_coeff": 0.1}
+"""One optimizer step over all rows."""
+SAVING = {"gradient_checkpointing": True, "logits_chunk": 3, "max_token_len_per_gpu": 20}
+"""Every way to save memory; the rows of 5, 6, 9 and 12 tokens take three passes."""
+
+
+def updated(
+    model: Any, rows: list[TrainedSequence], local: dict[str, Any]
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Weights after one update of a copy, and what is logged."""
+    own, config = copy.deepcopy(model).eval(), PolicyTraining(**STEP, local=local)
+    logged = update(own, adamw(own, config), rows, config, step=0, seed=0, llds_coef=0.1)
+    return own.state_dict(), logged
+
+
+def test_saving_memory_leaves_the_update_as_it_is(model: Any, rows: list[TrainedSequence]) -> None:
+    (plain, logged), (saving, also) = updated(model, rows, {}), updated(model, rows, SAVING)
+    assert also == pytest.approx(logged, rel=1e-5)
+    for name, weight in plain.items():
+        torch.testing.assert_close(saving[name], weight, rtol=0, atol=2e-5)
+        assert name.endswith("bias") or not torch.equal(weight, model.state_dict()[name])
+
+
+def test_an_update_in_bfloat16_has_nearly_the_gradient_of_float32(model: Any, rows: list[TrainedSequence]) -> None:
+    (_, logged), (weights, half) = updated(model, rows, {}), updated(model, rows, {"dtype": "bfloat16", **SAVING})
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert half["gradient_norm"] == pytest.approx(logged["gradient_norm"], rel=0.1)
+    assert half["gradient_norm"] != logged["gradient_norm"]
+
+
+@pytest.mark.parametrize("local", [{}, SAVING], ids=["plain", "saving"])
+def test_all_of_an_update_lies_where_the_model_does(
+    model: Any, rows: list[TrainedSequence], local: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's device without storage refuses tensors of another, as a GPU would. What would be read from it is made
+    up, and every mask is taken to be full."""
+    for name, value in (("item", 1.0), ("__int__", 1), ("__bool__", True)):
+        real = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda own, real=real, value=value: value if own.is_meta else real(own))
+    elsewhere, config = copy.deepcopy(model).to("meta"), PolicyTraining(**STEP, kl_coef=0.1, local=local)
+    even = [
+        TrainedSequence(row.token_ids[:5], [0, 1, 1, 1, 1], row.logprobs[:5], row.advantages[:5], row.meta_episode)
+        for row in rows
+    ]
+    with tracing.patch(meta_nonzero_assume_all_nonzero=True):
+        update(elsewhere, adamw(elsewhere, config), even, config, step=0, seed=0, reference=elsewhere, llds_coef=0.1)
+    assert {weight.device.type for weight in elsewhere.parameters()} == {"meta"}
