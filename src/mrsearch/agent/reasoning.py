@@ -12,16 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 
-from mrsearch.agent.ports import Hit
+from mrsearch.agent.evidence import hits_say, is_supported, is_wordless
 from mrsearch.agent.records import ActionKind, MetaEpisode
-from mrsearch.agent.scoring import hit_holds_answer, normalize
 from mrsearch.agent.turns import repeated_searches
 from mrsearch.config.wording import TagPair, Tags
 
 NGRAM = 4
 """Tokens of an n-gram (seq-rep-4 of arXiv 1908.04319)."""
-WORDLESS = frozenset({"yes", "no"})
-"""Answers that no passage says, whatever supports them."""
 SEARCHING = ("repeated_queries", "informed_searches", "needless_searches", "unsupported_answers")
 """Shares that mean nothing where a method does not search."""
 
@@ -124,26 +121,20 @@ def _is_latin(letter: str) -> bool:
 def _evidence(meta: MetaEpisode) -> dict[str, int]:
     """Counts of searches and answers by what the passages read up to then say."""
     golds = tuple(meta.question.golden_answers)
-    passages = {hit.passage.id: hit for hit in meta.prompt_hits or ()}
     informed = needless = answers = unsupported = 0
-    answer_read = _say(passages.values(), golds)
-    for episode in meta.episodes:
+    answer_read = hits_say(meta.prompt_hits or (), golds)
+    for number, episode in enumerate(meta.episodes):
         for turn in episode.turns:
             searched = turn.action is ActionKind.search
             needless += searched and answer_read
-            passages |= {hit.passage.id: hit for hit in turn.hits}
-            answer_read = answer_read or _say(turn.hits, golds)
+            answer_read = answer_read or hits_say(turn.hits, golds)
             informed += searched and answer_read
-        if episode.answer is not None and normalize(episode.answer) not in WORDLESS:
+        if episode.answer is not None and not is_wordless(episode.answer):
             answers += 1
-            unsupported += not _say(passages.values(), (episode.answer,))
+            unsupported += not is_supported(meta, number)
     return {
         "informed_searches": informed,
         "needless_searches": needless,
         "answers": answers,
         "unsupported_answers": unsupported,
     }
-
-
-def _say(hits: Iterable[Hit], answers: tuple[str, ...]) -> bool:
-    return any(hit_holds_answer(hit, answers) for hit in hits)

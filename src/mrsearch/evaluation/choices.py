@@ -34,15 +34,21 @@ def vote(answers: Answers) -> int | None:
 
 
 def counted(answers: Answers, parallel: bool, answer: str = "last_valid") -> str | None:
-    """The answer that a method gives, the one that `HEADLINE` scores; None where it gives none.
+    """The answer that a method gives, the one that `HEADLINE` scores; None where it gives none."""
+    index = counted_episode(answers, parallel, answer)
+    return None if index is None else answers[index]
+
+
+def counted_episode(answers: Answers, parallel: bool, answer: str = "last_valid") -> int | None:
+    """The episode of the answer that a method gives, from 0; None where there is none, and an episode without an answer
+    where that one counts.
 
     The vote of parallel samples, else the one that `answer` names: last_valid, last or first.
     """
     if not answers:
         return None
     index = {"last": len(answers) - 1, "first": 0}.get(answer, last_valid(answers))
-    index = vote(answers) if parallel else index
-    return None if index is None else answers[index]
+    return vote(answers) if parallel else index
 
 
 def by_count(answers: Answers, scores: Sequence[float], episodes: int, parallel: bool) -> dict[str, list[float]]:
