@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mrsearch.config.base import Model, Name, PositiveInt, Seed, Share
+from mrsearch.config.hops import Hops
 from mrsearch.config.hub_rows import HubRow
 
 VALIDATION = "validation"
@@ -140,3 +141,12 @@ class Benchmark(Model):
     """Score F1 by HotpotQA's rule: where either side is yes, no or noanswer, anything but equality is 0."""
     description: str = ""
     """What the benchmark probes, in a few words."""
+    hops: Hops | None = None
+    """Whether its questions need one fact or several, each found through another; null takes what is known of the
+    synthetic world's and of the registry's questions."""
+
+    @model_serializer(mode="wrap")
+    def _without_unsaid_hops(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Hops are left out where the study does not say them, so that its digests stay as they are."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "hops" or value is not None}

@@ -10,6 +10,12 @@ from mrsearch.config.base import Measured, Model, Name, Seed
 
 SUMMARY_COLUMNS = ("average", "interval", "relative_improvement", "searches", "tokens")
 """Columns of a score table that are no benchmark: the mean, its interval, relative improvement, and two costs."""
+HOP_COLUMNS = ("one_hop_searches", "multi_hop_searches", "adaptivity")
+"""Searches per question of one fact and of several, and their difference."""
+SUPPORT_COLUMNS = ("support", "right_support")
+"""Shares of answers, and of right ones, that a passage which the agent read says."""
+NAMED_COLUMNS = (*HOP_COLUMNS, *SUPPORT_COLUMNS)
+"""Columns that a score table has only where a study names them."""
 
 
 class ExternalRow(Model):
@@ -29,7 +35,9 @@ class TableView(Model):
     methods: tuple[Name, ...] | None = None
     """Methods; null shows all. Significance is corrected over what the table shows."""
     columns: tuple[Name, ...] | None = None
-    """Benchmarks, `average`, `interval`, `relative_improvement`, `searches` and `tokens`; null shows all."""
+    """Benchmarks, `average`, `interval`, `relative_improvement`, `searches` and `tokens`; null shows all these. Named
+    alone: `one_hop_searches`, `multi_hop_searches` and `adaptivity` (their difference), which need benchmarks of both
+    hops; `support` and `right_support`, shares of answers that a passage which the agent read says."""
     decodings: tuple[Name, ...] | None = None
     """Decodings; null shows all, `report.decoding` first."""
     bold: tuple[Name, ...] | None = None

@@ -9,12 +9,13 @@ from pydantic import model_validator
 from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveInt, Seed
 from mrsearch.config.data import Benchmark, Data
 from mrsearch.config.generator import Generator
+from mrsearch.config.hops import by_hops
 from mrsearch.config.method_settings import MethodRetrieval, joined, restored
 from mrsearch.config.methods import ONE_GENERATION, Method
 from mrsearch.config.models import LanguageModel
 from mrsearch.config.presets import merged
 from mrsearch.config.protocol import Decoding, Protocol
-from mrsearch.config.report import SUMMARY_COLUMNS, Report
+from mrsearch.config.report import HOP_COLUMNS, NAMED_COLUMNS, SUMMARY_COLUMNS, Report
 from mrsearch.config.retrieval import WITHOUT_SERVER, DenseRetriever, Retrieval
 from mrsearch.config.reward import Reward
 from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
@@ -291,7 +292,7 @@ class Study(Model):
 
     @model_validator(mode="after")
     def _tables_name_what_is_there(self) -> Study:
-        columns = [*self.benchmarks, *SUMMARY_COLUMNS]
+        columns = [*self.benchmarks, *SUMMARY_COLUMNS, *NAMED_COLUMNS]
         defined = {
             "methods": list(self.methods),
             "bold": list(self.methods),
@@ -308,7 +309,18 @@ class Study(Model):
                     if name not in columns:
                         entry = f"report.tables.{table}.external ({row.label})"
                         raise ValueError(f"{entry} has a value for {name!r}: {_choices(columns)}")
+            self._check_hops(table, view.columns or ())
         return self
+
+    def _check_hops(self, table: str, columns: tuple[str, ...]) -> None:
+        """ValueError where columns compare hops that no benchmark has."""
+        compared = [column for column in columns if column in HOP_COLUMNS]
+        lacking = [hops for hops, names in by_hops(self).items() if not names]
+        if compared and lacking:
+            raise ValueError(
+                f"report.tables.{table}.columns names {compared[0]!r}, but no benchmark of the mean is known to have "
+                f"hops: {lacking[0]}: say so at a benchmark, or leave the column out"
+            )
 
     @model_validator(mode="after")
     def _retrieval_fits(self) -> Study:

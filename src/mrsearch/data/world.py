@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrsearch.config.data import WorldData
+from mrsearch.config.hops import WORLD_HOPS
 from mrsearch.data.relations import (
     AGES,
     ATTRIBUTES,
@@ -28,7 +29,6 @@ from mrsearch.data.relations import (
 )
 
 BENCHMARKS = ("single_hop", "popular", "long_tail", "comparison", "two_hop", "three_hop", "ambiguous", "long_horizon")
-HOPS = {"single_hop": 1, "popular": 1, "long_tail": 1, "ambiguous": 1, "two_hop": 2, "three_hop": 3, "long_horizon": 4}
 TRAINING_MIX = {
     "single_hop": 2,
     "popular": 1,
@@ -193,10 +193,10 @@ class World:
         subjects = [
             (person, last) for person in self.splits[split] for last in ATTRIBUTES if _asks(kind, person, last.name)
         ]
-        for _ in range(4 if HOPS[kind] > 1 else 1):
+        for _ in range(4 if WORLD_HOPS[kind] > 1 else 1):
             rng.shuffle(subjects)
             for person, last in subjects:
-                links = [rng.choice(LINKS).name for _ in range(HOPS[kind] - 1)]
+                links = [rng.choice(LINKS).name for _ in range(WORLD_HOPS[kind] - 1)]
                 yield self._chain(kind, person, [*links, last.name])
 
     def _chain(self, kind: str, person: Person, relations: list[str]) -> dict[str, Any]:

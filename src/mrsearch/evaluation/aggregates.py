@@ -23,10 +23,13 @@ from mrsearch.evaluation.comparisons import (
     references,
     trained,
 )
+from mrsearch.evaluation.faithfulness import adaptivity_rows, support_pair, support_rows
+from mrsearch.evaluation.pairs import Pair
+from mrsearch.evaluation.scores import EVIDENCE
 from mrsearch.evaluation.statistics import Estimates
 from mrsearch.evaluation.uncertainty import Array
 
-RATES = ("em", "f1", "sub_em", "corrected", "corrupted", "unanswered", "kept", "stop_", "hit@")
+RATES = ("em", "f1", "sub_em", "corrected", "corrupted", "unanswered", "kept", "stop_", "hit@", *EVIDENCE)
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
@@ -73,6 +76,8 @@ class _CellSummary:
     """By label: each seed, and all of them."""
     compared: dict[str, Array]
     """Values [S, Q, K] of the metrics of COMPARED, by label."""
+    support: dict[str, Pair]
+    """Moments of what is supported, by label."""
 
 
 def aggregate(study: Study, cells: Iterable[Cell]) -> Iterator[dict[str, Any]]:
@@ -95,6 +100,9 @@ def aggregate(study: Study, cells: Iterable[Cell]) -> Iterator[dict[str, Any]]:
                 count = {"seeds": len(study.seeds[of_seeds])}
                 for row in _estimates(study, of_method[method], label):
                     yield {**keys, "reference": "", **row, **count}
+                pairs = {name: summary.support[label] for name, summary in of_method[method].items()}
+                for row in support_rows(study, pairs):
+                    yield {**keys, "reference": "", **row, **count}
                 for row in _comparisons(study, method, of_method, label):
                     yield {**keys, "episode": HEADLINE, **row, **count}
 
@@ -102,13 +110,14 @@ def aggregate(study: Study, cells: Iterable[Cell]) -> Iterator[dict[str, Any]]:
 def _summary(study: Study, cell: Cell, labels: list[tuple[str, slice]]) -> _CellSummary:
     rates_K = np.array([metric.startswith(RATES) for metric, _ in cell.names])
     headline = [cell.names.index((metric, HEADLINE)) for metric in COMPARED]
-    estimates, compared = {}, {}
+    estimates, compared, support = {}, {}, {}
     for label, of_seeds in labels:
         values_SQK = cell.values_SQK[of_seeds]
         compared[label] = values_SQK[..., headline]
         values_SQK = values_SQK if trained(study, cell.method) else mean_over_seeds(values_SQK)
         estimates[label] = statistics.estimate(values_SQK, rates_K, study.report.confidence)
-    return _CellSummary(cell.names, estimates, compared)
+        support[label] = support_pair(cell.names, values_SQK)
+    return _CellSummary(cell.names, estimates, compared, support)
 
 
 def _estimates(study: Study, summary_of: dict[str, _CellSummary], label: str) -> Iterator[dict[str, Any]]:
@@ -122,6 +131,7 @@ def _estimates(study: Study, summary_of: dict[str, _CellSummary], label: str) ->
         for (metric, episode), value, low, high, n in zip(names, *columns, strict=True):
             numbers = {"value": value, "low": low, "high": high, "n": n}
             yield {"benchmark": benchmark, "episode": episode, "metric": metric, **numbers}
+    yield from adaptivity_rows(study, names, by_benchmark)
 
 
 def _comparisons(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mrsearch.agent.records import StopReason
-from mrsearch.evaluation.scores import CHOICES, COUNTS, SCORES, TRANSITIONS
+from mrsearch.evaluation.scores import CHOICES, COUNTS, EVIDENCE, SCORES, TRANSITIONS
 from mrsearch.evaluation.uncertainty import Array
 
 Name = tuple[str, str]
@@ -38,7 +38,7 @@ def _measures(table: pa.Table) -> Iterator[tuple[Name, Array]]:
     for name in COUNTS:
         yield from _by_episode(table, name)
         yield (name, "all"), _lists(table, name).sum(axis=1)
-    for name in ("episodes_run", "total_tokens", "invalid_actions", "search_failures"):
+    for name in ("episodes_run", "total_tokens", "invalid_actions", "search_failures", *EVIDENCE):
         yield (name, "all"), _single(table, name)
     yield from (((name, "all"), _single(table, name)) for name in table.column_names if name.startswith("hit@"))
     for reason in StopReason:

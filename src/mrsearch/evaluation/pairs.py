@@ -94,7 +94,13 @@ def join_pairs(pairs: Sequence[Pair]) -> Pair:
 
 
 def relative_improvement(pair: Pair, confidence: float) -> tuple[Array, Array, Array]:
-    """(method / reference - 1, low, high), each [K]: from the smallest to the largest ratio for which the interval of
+    """(method / reference - 1, low, high), each [K]: as `ratio`."""
+    value_K, low_K, high_K = ratio(pair, confidence)
+    return value_K - 1.0, low_K - 1.0, high_K - 1.0
+
+
+def ratio(pair: Pair, confidence: float) -> tuple[Array, Array, Array]:
+    """(method / reference, low, high), each [K]: from the smallest to the largest ratio for which the interval of
     method - ratio x reference holds 0 (Fieller's theorem).
 
     NaN where the reference is 0; without upper end where it cannot be told from 0.
@@ -105,8 +111,8 @@ def relative_improvement(pair: Pair, confidence: float) -> tuple[Array, Array, A
     # Ratios are tangents, so that a reference of 0 is an angle like any other.
     ends_K = np.concatenate([np.zeros_like(angle_K), np.full_like(angle_K, np.pi / 2)])
     edge_K = _edge(join_pairs([pair, pair]), confidence, np.tile(angle_K, 2), ends_K)
-    ratio_K = np.where(edge_K == np.pi / 2, np.inf, np.tan(edge_K)) - 1.0
-    values_K = np.divide(ours_K, theirs_K, out=np.full_like(ours_K, np.nan), where=defined_K) - 1.0
+    ratio_K = np.where(edge_K == np.pi / 2, np.inf, np.tan(edge_K))
+    values_K = np.divide(ours_K, theirs_K, out=np.full_like(ours_K, np.nan), where=defined_K)
     low_K, high_K = (np.where(defined_K, side_K, np.nan) for side_K in np.split(ratio_K, 2))
     return values_K, low_K, high_K
 

@@ -29,6 +29,7 @@ from mrsearch.config import Study, digest
 from mrsearch.config.layout import RUN_FILE, cost_file, questions_file, record_file, score_file
 from mrsearch.config.protocol import Decoding
 from mrsearch.data.subsets import hashed_id
+from mrsearch.evaluation import score_files
 from mrsearch.evaluation.limits import check
 from mrsearch.evaluation.score_files import write_scores
 from mrsearch.evaluation.scores import score_record
@@ -288,6 +289,7 @@ def _inputs_key(study: Study, model: str, method: str, seed: int, inputs: Mappin
     described += [digest(study.models[model]), str(study.evaluation.concurrency), digest(study.evaluation.generator)]
     described += [digest({name: benchmark.yes_no_rule for name, benchmark in study.benchmarks.items()})]
     described += [f"{name} {content_hash(path)}" for name, path in inputs.items()]
+    described += [f"scores of version {score_files.VERSION}"]
     described += [] if limit is None else [f"limit {limit}"]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 

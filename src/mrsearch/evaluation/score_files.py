@@ -20,7 +20,7 @@ from mrsearch.config.layout import RecordKey
 from mrsearch.evaluation.scores import score_row
 from mrsearch.files import atomic_file
 
-VERSION = 1
+VERSION = 2
 """Of the columns and their meaning."""
 KEY_TAGS = ("model", "method", "seed", "decoding", "benchmark")
 TAGS = ("study", *KEY_TAGS)
@@ -72,11 +72,11 @@ def _written(table: pa.Table, path: Path) -> dict[str, Any]:
     if written is None:
         raise ValueError(f"{path}: is no file of scores that an evaluation wrote: {REMEDY}")
     described: dict[str, Any] = json.loads(written)
-    if described.get("version") != VERSION:
-        raise ValueError(
-            f"{path}: is of version {described.get('version')!r}, and this program reads {VERSION}: use the program "
-            "that wrote it"
-        )
+    version = described.get("version")
+    if version != VERSION:
+        older = isinstance(version, int) and version < VERSION
+        remedy = REMEDY if older else "use the program that wrote it"
+        raise ValueError(f"{path}: is of version {version!r}, and this program reads {VERSION}: {remedy}")
     return described
 
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrsearch.agent import scoring
+from mrsearch.agent.evidence import is_supported, is_wordless
 from mrsearch.agent.records import ActionKind, MetaEpisode, StopReason, Turn
 from mrsearch.agent.tally import searches
-from mrsearch.evaluation.choices import by_count
+from mrsearch.evaluation.choices import by_count, counted_episode
 from mrsearch.evaluation.search_hits import first_hit
 
 SCORES = ("em", "f1", "sub_em")
 COUNTS = ("searches", "turns", "generated_tokens")
 TRANSITIONS = ("corrected", "corrupted", "unanswered", "kept")
 CHOICES = ("last_valid", "last", "best", "vote", "final")
+EVIDENCE = ("supported", "wordless")
 ENOUGH = (StopReason.agreed, StopReason.confident)
 """Ends of a meta-episode after which its last answer stands for the episodes that were not needed."""
 
@@ -47,8 +49,9 @@ def score_row(
     answers agreed or the agent was sure, scores as the last that ran. `final` is the answer that the method gives: the
     vote of parallel samples, else the one that `answer`, a protocol's key, names.
     `hit@k` for k up to `topk`: whether a gold answer stood in the
-    first k passages of any search. `yes_no_rule` scores F1 by HotpotQA's rule. Raises ValueError when the record
-    carries no scores or more episodes than its method has.
+    first k passages of any search. `supported`: whether that answer stands in a passage that the agent had read then;
+    `wordless`: whether it is one that no passage says. `yes_no_rule` scores F1 by HotpotQA's rule. Raises ValueError
+    when the record carries no scores or more episodes than its method has.
     """
     scores = record.tags.get("scores")
     if not isinstance(scores, dict) or any(
@@ -74,6 +77,7 @@ def score_row(
     row["search_failures"] = float(record.search_failures)
     rank = first_hit(record)
     row |= {f"hit@{k}": float(rank <= k) for k in range(1, topk + 1)}
+    row |= _evidence(record, counted_episode(answers, _is_parallel(record, episodes), answer))
     row["stop"] = record.stop.value
     return row
 
@@ -110,7 +114,7 @@ def _by_choice(
 ) -> dict[str, Any]:
     """One score of every episode, of every choice among the answers, and, for EM, of the choices by number of
     episodes."""
-    parallel = record.context == "independent" and episodes > 1
+    parallel = _is_parallel(record, episodes)
     after = by_count(answers, scores, episodes, parallel)
     values = _pad(scores, episodes, fill=scores[-1] if record.stop in ENOUGH else 0.0)
     row: dict[str, Any] = {name: values, f"{name}_last": values[-1]}
@@ -120,6 +124,18 @@ def _by_choice(
     if name == "em":
         row |= {f"{name}_{choice}_after": reached for choice, reached in after.items()}
     return row
+
+
+def _evidence(record: MetaEpisode, episode: int | None) -> dict[str, float]:
+    """Values of `EVIDENCE` for the answer of one episode, from 0; None has no answer."""
+    answer = None if episode is None else record.episodes[episode].answer
+    if episode is None or answer is None:
+        return dict.fromkeys(EVIDENCE, 0.0)
+    return {"supported": float(is_supported(record, episode)), "wordless": float(is_wordless(answer))}
+
+
+def _is_parallel(record: MetaEpisode, episodes: int) -> bool:
+    return record.context == "independent" and episodes > 1
 
 
 def _generated(turn: Turn) -> int:

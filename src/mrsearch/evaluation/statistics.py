@@ -95,6 +95,20 @@ def average(estimates: Sequence[Estimates]) -> Estimates:
     )
 
 
+def difference(estimates: Estimates, subtracted: Estimates) -> Estimates:
+    """The first estimates minus the second, whose questions are others; seeds, as many on both sides, are the same."""
+    return Estimates(
+        estimates.values_K - subtracted.values_K,
+        estimates.below_K + subtracted.above_K,
+        estimates.above_K + subtracted.below_K,
+        estimates.shared_K + subtracted.shared_K,
+        estimates.seeds_SK - subtracted.seeds_SK,
+        estimates.least_K - subtracted.most_K,
+        estimates.most_K - subtracted.least_K,
+        estimates.questions_K + subtracted.questions_K,
+    )
+
+
 def join(estimates: Sequence[Estimates]) -> Estimates:
     """The same estimates side by side."""
     return Estimates(

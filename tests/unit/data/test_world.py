@@ -3,8 +3,9 @@
 import pytest
 
 from mrsearch.config.data import WorldData
+from mrsearch.config.hops import WORLD_HOPS
 from mrsearch.data.relations import AGES, ATTRIBUTES, LINKS, RELATIONS
-from mrsearch.data.world import BENCHMARKS, HOPS, World, world_words
+from mrsearch.data.world import BENCHMARKS, World, world_words
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_every_answer_follows_from_the_passages(world):
                 assert all(len(found) == 1 for found in ages.values())
                 assert [max(ages, key=lambda name: max(ages[name]))] == row["golden_answers"]
                 continue
-            assert len(meta["relations"]) == HOPS[benchmark]
+            assert len(meta["relations"]) == WORLD_HOPS[benchmark]
             here = {(meta["subjects"][0], meta["occupation"])}
             for relation in meta["relations"]:
                 values = {

@@ -146,6 +146,20 @@ def test_hits_of_the_agents_own_searches():
     assert score_row(record, 2, 3)["hit@1"] == 0.0, "words, not letters"
 
 
+def test_the_answer_that_counts_is_the_one_that_is_supported():
+    """The first sample answers with what it read, the others by a vote with what nobody read."""
+    record = make_record("Curie", "Planck", "planck", golds=("Curie",))
+    record.episodes[0].turns = [Turn(1, 2, "", ActionKind.search, "q", hits=found_passages("Curie"))]
+    record.tags["scores"] = score_record(record)
+    assert [score_row(record, 3, 1, answer=answer)["supported"] for answer in ("first", "last")] == [1.0, 0.0]
+    record.context = "independent"
+    row = score_row(record, 3, 1, answer="first")
+    assert (row["supported"], row["wordless"]) == (0.0, 0.0)
+    assert score_row(make_record("No.", None), 2, 1)["wordless"] == 1.0
+    row = score_row(make_record(None), 1, 1)
+    assert (row["supported"], row["wordless"]) == (0.0, 0.0)
+
+
 def test_the_yes_no_rule_is_an_option():
     record = make_record("yes it is", golds=("yes",))
     assert score_row(record, 1, 1)["f1_final"] == pytest.approx(0.5)
@@ -383,7 +397,12 @@ def test_a_damaged_file_is_an_error(small_study: Study, made: Path, tmp_path: Pa
 def test_a_file_of_another_version_is_an_error(small_study: Study, made: Path, tmp_path: Path):
     path = scores_file(small_study, made)
     table = pq.read_table(path)
-    for metadata, message in ((None, "is no file of scores"), ({"mrsearch": '{"version": 99}'}, "is of version 99")):
+    refused = [
+        (None, "is no file of scores"),
+        ({"mrsearch": '{"version": 99}'}, "is of version 99.*use the program that wrote it"),
+        ({"mrsearch": '{"version": 1}'}, "is of version 1,.*mrsearch records convert"),
+    ]
+    for metadata, message in refused:
         pq.write_table(table.replace_schema_metadata(metadata), path)
         with pytest.raises(ValueError, match=message):
             run(small_study, made, tmp_path)

@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from mrsearch.config.report import NAMED_COLUMNS
 from mrsearch.evaluation.choices import HEADLINE
 from mrsearch.reporting.frame import Metrics, Value, benchmark_label, method_label, origin_note
-from mrsearch.reporting.tables import marks
+from mrsearch.reporting.tables import faithful, marks
 from mrsearch.reporting.tables.marks import Comparison, Significance
 from mrsearch.reporting.tables.table import Block, Table, TableCell, number
 from mrsearch.reporting.tables.view import View, view_of
@@ -42,12 +43,14 @@ def score_table(metrics: Metrics, metric: str, name: str) -> Table:
     return Table(name, caption, header, blocks, [*_notes(metrics, metric, signs, view), *view.sources])
 
 
-def score_rows(metrics: Metrics, metric: str) -> Iterator[dict[str, Any]]:
-    """The score table with every interval and p-value, unrounded: a row per model, decoding and method.
+def score_rows(metrics: Metrics, metric: str, name: str) -> Iterator[dict[str, Any]]:
+    """The score table with every interval and p-value, unrounded: a row per model, decoding and method. Of the columns
+    that a study names alone, those that `report.tables` names for the table.
 
     `<column>_p` is the test against the baseline, `<column>_p_holm` corrected over all tests of the table.
     """
     signs = _tests(metrics, [(column, metric) for column in metrics.columns])
+    further_columns = faithful.named_columns(view_of(metrics, name).columns)
     for row, key in method_rows(metrics):
         for column in metrics.columns:
             put(row, column, metrics.at(*key, column, metric, HEADLINE))
@@ -59,6 +62,8 @@ def score_rows(metrics: Metrics, metric: str) -> Iterator[dict[str, Any]]:
             row |= {f"relative_improvement{end}": "" for end in ("", "_low", "_high")}
         for cost in ("searches", "generated_tokens", "total_tokens"):
             row[cost] = metrics.at(*key, "average", cost, "all").value
+        for column in further_columns:
+            put(row, column, faithful.named_value(metrics, key, column))
         average = metrics.at(*key, "average", metric, HEADLINE)
         yield {**row, "n": average.n, "seeds": average.seeds}
 
@@ -162,9 +167,9 @@ def _marked_block(
 def _score_block(metrics: Metrics, metric: str, model: str, decoding: str, view: View, signs: Tests) -> Block:
     block = _marked_block(metrics, model, decoding, [(column, metric) for column in view.scores], signs, view)
     for index, (method, cells) in enumerate(zip(view.methods, block.rows, strict=True)):
-        by_column = dict(zip(view.scores, cells[1:], strict=True)) | _summary(
-            metrics, (model, decoding, method), metric
-        )
+        key = (model, decoding, method)
+        by_column = dict(zip(view.scores, cells[1:], strict=True)) | _summary(metrics, key, metric)
+        by_column |= faithful.cells(metrics, key, view.columns)
         block.rows[index] = [cells[0], *(by_column[column] for column in view.columns)]
     count = dict(zip(view.scores, block.closing[0][1:], strict=True))
     block.closing[0] = [TableCell("n"), *(count.get(column, EMPTY) for column in view.columns)]
@@ -192,6 +197,8 @@ def _heading(metrics: Metrics, column: str) -> str:
         "searches": "Searches",
         "tokens": "Tokens",
     }
+    if column in NAMED_COLUMNS:
+        return faithful.heading(metrics, column)
     return headings.get(column) or benchmark_label(metrics.study, column)
 
 
@@ -228,5 +235,6 @@ def _notes(metrics: Metrics, metric: str, signs: Tests, view: View) -> list[str]
         marks.interval_note(study),
         *marks.mark_notes(study, signs, method_label(study, study.report.baseline)),
         *([costs] if {"searches", "tokens"} & set(view.columns) else []),
+        *faithful.notes(metrics, view.columns),
         origin_note(metrics),
     ]

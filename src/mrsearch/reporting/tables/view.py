@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mrsearch.config.report import SUMMARY_COLUMNS, ExternalRow, TableView
+from mrsearch.config.report import HOP_COLUMNS, NAMED_COLUMNS, SUMMARY_COLUMNS, ExternalRow, TableView
 from mrsearch.reporting.frame import Metrics, method_label
 from mrsearch.reporting.tables.table import Mark, TableCell, mark_best, number
 
-DIGITS = {"searches": 1, "tokens": 0}
+DIGITS = {"searches": 1, "tokens": 0, **dict.fromkeys(HOP_COLUMNS, 2)}
 """Digits behind the point in columns that are no scores, which have one."""
 
 
@@ -28,7 +28,8 @@ class View:
     @property
     def scores(self) -> list[str]:
         """The columns that hold scores: benchmarks and the mean."""
-        return [column for column in self.columns if column == "average" or column not in SUMMARY_COLUMNS]
+        without_scores = (*SUMMARY_COLUMNS[1:], *NAMED_COLUMNS)
+        return [column for column in self.columns if column not in without_scores]
 
     @property
     def sources(self) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import Study
-from mrsearch.config.report import SUMMARY_COLUMNS
+from mrsearch.config.report import NAMED_COLUMNS, SUMMARY_COLUMNS
 from mrsearch.files import write_text
 from mrsearch.reporting.contents import TIDY, WIDE, computed, tables
 from mrsearch.reporting.frame import Metrics
@@ -23,8 +23,8 @@ from mrsearch.reporting.tables.view import view_of
 Built = tuple[Table, Iterable[dict[str, Any]]]
 """A table for readers, and its rows for a file of numbers."""
 BUILDERS: dict[str, Callable[[Metrics], Built]] = {
-    "main": lambda metrics: (method_tables.score_table(metrics, "em", "main"), method_tables.score_rows(metrics, "em")),
-    "f1": lambda metrics: (method_tables.score_table(metrics, "f1", "f1"), method_tables.score_rows(metrics, "f1")),
+    "main": lambda metrics: _scores(metrics, "main"),
+    "f1": lambda metrics: _scores(metrics, "f1"),
     "episodes": lambda metrics: (episode_table.episode_table(metrics), episode_table.episode_rows(metrics)),
     "cost": lambda metrics: (cost_table.cost_table(metrics), cost_table.cost_rows(metrics)),
     "extra": lambda metrics: (method_tables.extra_table(metrics), method_tables.extra_rows(metrics)),
@@ -33,6 +33,10 @@ BUILDERS: dict[str, Callable[[Metrics], Built]] = {
     "scaling": lambda metrics: (scaling.scaling_table(metrics), scaling.scaling_rows(metrics)),
 }
 """Those beside reported values come from `paper.table_beside`."""
+
+
+def _scores(metrics: Metrics, name: str) -> Built:
+    return method_tables.score_table(metrics, WIDE[name], name), method_tables.score_rows(metrics, WIDE[name], name)
 
 
 def write_tables(study: Study, metrics: Path, out: Path) -> None:
@@ -49,6 +53,6 @@ def main_table_text(study: Study, metrics: Path, width: int = NARROWEST) -> str:
     """The main table for a terminal of `width` characters: means, improvement and costs, then the benchmarks."""
     rows = Metrics(study, metrics)
     columns = list(enumerate(view_of(rows, "main").columns, 1))
-    summary = [index for index, column in columns if column in SUMMARY_COLUMNS]
+    summary = [index for index, column in columns if column in (*SUMMARY_COLUMNS, *NAMED_COLUMNS)]
     order = summary + [index for index, _ in columns if index not in summary]
     return to_text(method_tables.score_table(rows, "em", "main"), width, order)

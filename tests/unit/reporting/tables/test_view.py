@@ -11,7 +11,7 @@ import pytest
 from mrsearch.config import Study
 from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting.frame import Metrics
-from mrsearch.reporting.tables.methods import score_table
+from mrsearch.reporting.tables.methods import score_rows, score_table
 from mrsearch.reporting.tables.table import Mark, Table
 
 OTHER = {"label": "Others' method", "source": "their table 1", "values": {"two": 41.25, "average": 40, "searches": 2}}
@@ -19,9 +19,15 @@ OTHER = {"label": "Others' method", "source": "their table 1", "values": {"two":
 
 @pytest.fixture(scope="module")
 def metrics(small_study: Study, make_records: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("metrics")
-    write_metrics(small_study, make_records(small_study, folder / "eval"), folder / "s.parquet", folder / "m.parquet")
+    folder, study = tmp_path_factory.mktemp("metrics"), with_hops(small_study)
+    write_metrics(study, make_records(study, folder / "eval"), folder / "s.parquet", folder / "m.parquet")
     return folder / "m.parquet"
+
+
+def with_hops(study: Study) -> Study:
+    raw = study.model_dump()
+    raw["benchmarks"]["one"]["hops"], raw["benchmarks"]["two"]["hops"] = "one", "multi"
+    return Study.model_validate(raw)
 
 
 def seen(study: Study, metrics: Path, **view: Any) -> Table:
@@ -50,6 +56,28 @@ def test_rows_and_columns_stand_as_the_study_names_them(small_study: Study, metr
     assert [cell.text for cell in table.blocks[0].closing[0]] == ["n", "24", "12", ""]
     assert any("Holm over the 4 tests" in note for note in table.notes)
     assert not any("Searches" in note for note in seen(small_study, metrics, columns=("two",)).notes)
+
+
+def test_columns_that_only_a_name_brings_have_intervals_and_say_what_they_are(small_study: Study, metrics: Path):
+    columns = ("one_hop_searches", "adaptivity", "right_support", "average")
+    raw = with_hops(small_study).model_dump()
+    raw["report"]["tables"] = {"main": {"columns": columns}}
+    rows = Metrics(Study.model_validate(raw), metrics)
+    table = score_table(rows, "em", "main")
+    value, low, high, _, _ = rows.at("tiny", "greedy", "mr_search", "average", "adaptivity", "all")
+    two, one = (rows.at("tiny", "greedy", "mr_search", name, "searches", "all").value for name in ("two", "one"))
+    assert value == pytest.approx(two - one)
+    assert table.header[2] == "Adaptivity (95% interval)"
+    shown = texts(table)[3]
+    assert shown[2] == f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+    assert shown[3].startswith("0.0 ["), "made-up records have no passages"
+    assert any("several hops (2 hops) minus those on benchmarks of one (One & only)" in note for note in table.notes)
+    (row,) = (
+        row for row in score_rows(rows, "em", "main") if row["method"] == "mr_search" and "greedy" in row.values()
+    )
+    assert (row["adaptivity"], row["adaptivity_low"], row["right_support"]) == (value, low, 0.0)
+    assert "support" not in row
+    assert "adaptivity" not in next(score_rows(rows, "f1", "f1")), "only where the study names it"
 
 
 def test_only_the_methods_that_may_be_are_bold(small_study: Study, metrics: Path):
