@@ -10,7 +10,7 @@ import torch
 
 def device_of(model: Any) -> torch.device:
     """Where a model's weights lie."""
-    device: torch.device = next(model.parameters()).device
+    device: torch.device = next(iter(model.parameters())).device
     return device
 
 
