@@ -71,6 +71,15 @@ def test_the_sweeps_dag_trains_every_point_and_one_warm_start_a_seed(dry_run: Ru
     assert (planned["train"], planned["evaluate"]) == (2 * (1 + 6), 2 * (1 + 6))
 
 
+def test_the_experiments_dag_trains_what_points_share_once(dry_run: Run) -> None:
+    planned = jobs(dry_run("study=when-development"))
+    points, trained, evaluated, warm_starts = 13, 3, 5, 4
+    # Another prior trains one more warm start; two episodes of context leave what has one episode as it is.
+    assert planned["train"] == points * trained + warm_starts - 2
+    assert planned["evaluate"] == points * evaluated + warm_starts - 3
+    assert planned["corpus"] == planned["index"] == 1
+
+
 def test_the_dag_is_written_as_a_graph(root: Path, tmp_path: Path) -> None:
     config = ["study=demo", f"paths={{results: {tmp_path}/results, resources: {tmp_path}/resources}}"]
     command = [BIN / "snakemake", "--dag", "--config", *config]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mrsearch.config.dotted import set_key
+from mrsearch.config.experiment_points import with_points
 from mrsearch.config.extends import read_extended
 from mrsearch.config.problems import LONGEST_VALUE, problems
 from mrsearch.config.run import Run
@@ -79,7 +80,7 @@ def _study(run: Run, root: Path) -> Study:
         raw = with_trained_protocol(raw)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return _worded(validated(Study, expanded(raw, str(path)), str(path)), str(path))
+    return _worded(validated(Study, expanded(with_points(raw, str(path)), str(path)), str(path)), str(path))
 
 
 def _worded(study: Study, where: str) -> Study:

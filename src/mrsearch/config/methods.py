@@ -10,6 +10,7 @@ from mrsearch.config.base import MOST, Measured, Model, Name, PositiveFloat, Pos
 from mrsearch.config.installed import completed
 from mrsearch.config.method_settings import SHARED, KeysOf, MethodRetrieval
 from mrsearch.config.protocol import Protocol
+from mrsearch.config.sft import WarmStart
 from mrsearch.config.training import PolicyTraining, Train
 from mrsearch.extensions import PROCEDURES
 
@@ -17,7 +18,7 @@ Procedure = Literal["direct", "cot", "rag", "ircot", "search_o1", "meta_episode"
 Context = Literal["full", "previous", "summary", "independent"]
 ONE_GENERATION = ("direct", "cot", "rag")
 WITHOUT_SEARCH = ("direct", "cot")
-SETTINGS = ("training", "protocol", "retrieval")
+SETTINGS = ("training", "protocol", "retrieval", "warm_start")
 """Keys of a method that take the place of the study's."""
 IDLE = (*SETTINGS, "sweep", "procedure_settings", "procedure_package")
 """Keys of a method that say nothing where they are empty."""
@@ -74,6 +75,8 @@ class Method(Model):
     `wording`, `answer`, `scoring` and `append_question_mark` are the study's. Example: {max_context_tokens: 4096}."""
     retrieval: MethodRetrieval | None = None
     """Another retriever of the study for this method alone. Example: {use: bm25}."""
+    warm_start: Annotated[dict[str, Any], KeysOf(WarmStart)] = {}
+    """Keys of the study's `warm_start` with other values for this method alone. Example: {persistence: 0.1}."""
 
     sweep: SweepPoint | None = None
     """Where in a sweep it stands; the study's `sweep` writes it."""
@@ -81,12 +84,17 @@ class Method(Model):
     @property
     def has_settings(self) -> bool:
         """Whether it has settings of its own in the place of the study's."""
-        return bool(self.training or self.protocol or self.retrieval)
+        return any(getattr(self, key) for key in SETTINGS)
 
     @property
     def learns_by_reward(self) -> bool:
         """Whether it is trained by reinforcement learning."""
         return self.train is not None and self.train.algorithm != "sft"
+
+    @property
+    def imitates_scripts(self) -> bool:
+        """Whether it is trained on scripted demonstrations."""
+        return self.train is not None and self.train.algorithm == "sft" and self.train.demonstrations == "scripted"
 
     @property
     def searches(self) -> bool:
@@ -136,6 +144,11 @@ class Method(Model):
             raise ValueError(
                 "training changes how this method is trained by reinforcement learning, and it is not: remove it, or "
                 "give it to the method whose policy this one runs"
+            )
+        if self.warm_start and not self.imitates_scripts:
+            raise ValueError(
+                "warm_start changes how this method is trained on scripted demonstrations, and it is not: give it to "
+                "the method where this one's training starts"
             )
         for key in SHARED:
             if key in self.protocol:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mrsearch.config.base import Measured, Model, Name, Seed
+from mrsearch.config.experiment import Experiment
 
 SUMMARY_COLUMNS = ("average", "interval", "relative_improvement", "searches", "tokens")
 """Columns of a score table that are no benchmark: the mean, its interval, relative improvement, and two costs."""
@@ -72,3 +73,11 @@ class Report(Model):
     numbers (.csv) hold everything all the same."""
     scaling: bool = False
     """Write the table and the figure of test-time scaling: EM by number of episodes and by tokens."""
+    experiment: Experiment | None = None
+    """The methods at every point of an experiment; the study's `experiment` writes it."""
+
+    @model_serializer(mode="wrap")
+    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An experiment is left out where there is none, so that digests of studies without one stay as they are."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "experiment" or value is not None}

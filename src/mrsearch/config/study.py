@@ -122,9 +122,11 @@ class Study(Model):
             "training": self.training_of(method),
             "protocol": joined(self.protocol, settings.protocol, f"methods.{method}.protocol"),
             "retrieval": self.retrieval.model_copy(update={"use": self.retriever_of(method)}),
+            "warm_start": self.warm_start_of(method),
         }
         methods = {name: row if name == method else self._keeping(row, settings) for name, row in self.methods.items()}
-        methods[method] = settings.model_copy(update={"training": {}, "protocol": {}, "retrieval": None})
+        without: dict[str, object] = {"training": {}, "protocol": {}, "retrieval": None, "warm_start": {}}
+        methods[method] = settings.model_copy(update=without)
         return self.model_copy(update={**shared, "methods": methods})
 
     def _keeping(self, row: Method, changed: Method) -> Method:
@@ -132,6 +134,8 @@ class Study(Model):
         update: dict[str, object] = {"protocol": merged(restored(self.protocol, changed.protocol), row.protocol)}
         if row.learns_by_reward:
             update["training"] = merged(restored(self.training, changed.training), row.training)
+        if row.imitates_scripts:
+            update["warm_start"] = merged(restored(self.warm_start, changed.warm_start), row.warm_start)
         if changed.retrieval is not None and row.searches:
             update["retrieval"] = row.retrieval or MethodRetrieval(use=self.retrieval.use)
         return row.model_copy(update=update)
@@ -144,6 +148,10 @@ class Study(Model):
     def training_of(self, method: str) -> PolicyTraining:
         """How `method` is trained by reinforcement learning."""
         return joined(self.training, self.methods[method].training, f"methods.{method}.training")
+
+    def warm_start_of(self, method: str) -> WarmStart:
+        """How `method` is trained on scripted demonstrations."""
+        return joined(self.warm_start, self.methods[method].warm_start, f"methods.{method}.warm_start")
 
     def searching(self, retriever: str) -> Study:
         """The study with this one of its retrievers in use; ValueError where it has none of this name."""
@@ -169,7 +177,7 @@ class Study(Model):
     def training_steps(self, method: str) -> int:
         """Steps of a training of `method` at most; ValueError as `training_stage`."""
         settings: dict[TrainingStage, SupervisedTraining | PolicyTraining] = {
-            "warm_start": self.warm_start,
+            "warm_start": self.warm_start_of(method),
             "sft": self.sft,
             "train": self.training_of(method),
         }
@@ -287,6 +295,11 @@ class Study(Model):
             )
         if self.report.scaling and all(method.episodes == 1 for method in self.methods.values()):
             raise ValueError("report.scaling is about methods of several episodes, and this study has none: remove it")
+        for name in self.report.experiment.methods() if self.report.experiment else ():
+            if name not in self.methods:
+                raise ValueError(
+                    f"report.experiment names {name!r}, which is no method of this study: {_choices(self.methods)}"
+                )
         self._check_start_cycles()
         return self
 

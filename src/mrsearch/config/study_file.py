@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mrsearch.config.base import Name
+from mrsearch.config.experiment import ExperimentSettings
 from mrsearch.config.extends import BY_NAME
 from mrsearch.config.study import Study
 
@@ -17,6 +18,8 @@ class StudyFile(Study):
     extends: str | None = None
     """Another study, whose keys hold where this file says nothing: a shipped study's name, or a file's path, seen from
     this file. Groups are joined key by key; `name` and `title` are never taken over."""
+    experiment: ExperimentSettings | None = None
+    """One method against others at every point of some knobs, each point with methods of its own."""
     sweep: dict[Name, dict[str, list[Any] | dict[Name, Any]] | list[dict[str, Any]]] = {}
     """Methods that become many: a grid, `{mr_search: {training.learning_rate: [1.0e-4, 2.0e-4], episodes: [2, 3]}}`, or
     a list of points, `{mr_search: [{episodes: 2}, {episodes: 3, max_turns: 2}]}`. The values name the methods; values

@@ -42,8 +42,11 @@ def basis(study: Study, method: str, reference: str) -> Basis:
 
 
 def references(study: Study, method: str) -> list[str]:
-    """Whom `method` is compared with: the baseline, and the method that the study names for it."""
+    """Whom `method` is compared with: the baseline, the method that the study names for it, and those that an
+    experiment sets beside it."""
+    experiment = study.report.experiment
     methods = [study.report.baseline, study.methods[method].compare_with]
+    methods += experiment.compared_with(method) if experiment else []
     return [name for name in dict.fromkeys(methods) if name is not None and name != method]
 
 

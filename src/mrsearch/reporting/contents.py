@@ -45,6 +45,8 @@ def tables(study: Study) -> dict[str, Item]:
         titles["scaling"] = "Test-time scaling"
     if sweeps(study):
         titles["sweep"] = "Sweep"
+    if study.report.experiment:
+        titles["experiment"] = "Experiment"
     if any(method.compare_with is not None for method in study.methods.values()):
         titles["paired"] = "Paired comparisons"
     items = {name: Item(title, f"{name}_table.rst", (TIDY,) if name in WIDE else ()) for name, title in titles.items()}
@@ -65,6 +67,8 @@ def figures(study: Study) -> dict[str, Item]:
         titles["scaling"] = "Test-time scaling"
     if sweeps(study):
         titles["sweep"] = "Sweep"
+    if study.report.experiment:
+        titles["experiment"] = "Experiment"
     items = {name: Item(title, f"{name}.rst") for name, title in titles.items()}
     if study.retrieval.compared:
         items[RETRIEVAL] = Item("Retrieval: recall against latency", f"{RETRIEVAL}.rst", measured=True)

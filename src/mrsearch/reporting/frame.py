@@ -124,7 +124,7 @@ def _settings(study: Study) -> dict[str, list[str]]:
     """Dotted keys that a method has for itself, by method."""
     settings = {}
     for name, method in study.methods.items():
-        keys = [f"{group}.{key}" for group in ("training", "protocol") for key in getattr(method, group)]
+        keys = [f"{group}.{key}" for group in ("training", "protocol", "warm_start") for key in getattr(method, group)]
         keys += [f"retrieval.use {method.retrieval.use}"] if method.retrieval else []
         if keys:
             settings[name] = keys

@@ -97,6 +97,7 @@ RUN_BY = {
         "e2e/test_tutorial.py",
         "def test_every_command_of_the_tutorial_in_its_order",
     ),
+    "snakemake --profile profile/local --config study=when": ("e2e/test_dag.py", '"study=when-development"'),
     "snakemake --profile profile/local --config study=scaling": ("e2e/test_dag.py", '"study=scaling"'),
     "snakemake --profile profile/local --config study=real-smoke": ("e2e/test_real_smoke.py", "study=real-smoke"),
 }

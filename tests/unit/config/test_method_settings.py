@@ -154,3 +154,21 @@ def test_the_page_shows_methods_that_are_accepted(root: Path) -> None:
     study = load(**{f"methods__{name}": row for name, row in rows.items()})
     assert study.of("reworded").protocol.max_context_tokens == 800
     assert stages.train(study, "tiny", "warm_start") == stages.train(load(), "tiny", "warm_start")
+
+
+def test_a_warm_starts_own_setting_changes_its_digests_alone() -> None:
+    before, after = digests(load()), digests(load(methods__warm_start__warm_start={"persistence": 0.1}))
+    assert {stage for stage in before if before[stage] != after[stage]} == {"train warm_start"}
+    shared = load(warm_start__persistence=0.1)
+    assert after["train warm_start"] == stages.train(shared, "tiny", "warm_start")
+
+
+def test_other_methods_keep_the_shared_warm_start() -> None:
+    study = load(methods__warm_start__warm_start={"steps": 7})
+    assert (study.training_steps("warm_start"), study.warm_start.steps) == (7, load().warm_start.steps)
+    assert study.of("warm_start").warm_start.steps == 7
+    assert study.of("warm_start").methods["mr_search"] == study.methods["mr_search"]
+    with pytest.raises(ConfigError, match=r"methods.mr_search.*warm_start changes how this method is trained"):
+        load(methods__mr_search__warm_start={"steps": 7})
+    with pytest.raises(ConfigError, match=r"methods.warm_start.warm_start.steps"):
+        load(methods__warm_start__warm_start={"steps": 0})

@@ -10,6 +10,7 @@ from mrsearch.reporting.contents import computed, figures
 from mrsearch.reporting.figures import style
 from mrsearch.reporting.figures.changes import corrected_and_corrupted
 from mrsearch.reporting.figures.episodes import em_by_episode
+from mrsearch.reporting.figures.experiment import differences_by_knob
 from mrsearch.reporting.figures.improvement import relative_improvement
 from mrsearch.reporting.figures.pareto import accuracy_against_tokens
 from mrsearch.reporting.figures.scaling import scaling_curves
@@ -24,6 +25,7 @@ DRAWN: dict[str, Callable[[Metrics, Path], None]] = {
     "pareto": accuracy_against_tokens,
     "scaling": scaling_curves,
     "sweep": sweep_by_value,
+    "experiment": differences_by_knob,
 }
 """The figure of training curves is drawn from training logs."""
 

@@ -13,8 +13,8 @@ from mrsearch.reporting.contents import TIDY, WIDE, computed, tables
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.tables import cost as cost_table
 from mrsearch.reporting.tables import episodes as episode_table
+from mrsearch.reporting.tables import experiment, paired, paper, scaling, sweep
 from mrsearch.reporting.tables import methods as method_tables
-from mrsearch.reporting.tables import paired, paper, scaling, sweep
 from mrsearch.reporting.tables.files import write_table
 from mrsearch.reporting.tables.table import Table, to_csv
 from mrsearch.reporting.tables.terminal import NARROWEST, to_text
@@ -29,6 +29,7 @@ BUILDERS: dict[str, Callable[[Metrics], Built]] = {
     "cost": lambda metrics: (cost_table.cost_table(metrics), cost_table.cost_rows(metrics)),
     "extra": lambda metrics: (method_tables.extra_table(metrics), method_tables.extra_rows(metrics)),
     "paired": lambda metrics: (paired.paired_table(metrics), paired.paired_rows(metrics)),
+    "experiment": lambda metrics: (experiment.experiment_table(metrics), experiment.experiment_rows(metrics)),
     "sweep": lambda metrics: (sweep.sweep_table(metrics), sweep.sweep_rows(metrics)),
     "scaling": lambda metrics: (scaling.scaling_table(metrics), scaling.scaling_rows(metrics)),
 }

@@ -63,20 +63,21 @@ class WithholdingSearcher:
         self._withheld = withheld
 
     def search(self, queries: list[str], topk: int) -> list[Ranking]:
-        rankings = self._searcher.search(queries, topk)
-        return [self._without(query, ranking, topk) for query, ranking in zip(queries, rankings, strict=True)]
-
-    def _without(self, query: str, ranking: Ranking, topk: int) -> Ranking:
-        depth, hits = topk, self._remaining_hits(ranking)
-        while len(hits) < topk and len(ranking.positions) == depth:
+        rankings = [Ranking([], [])] * len(queries)
+        waiting, depth = list(range(len(queries))), topk
+        while waiting:
+            deeper = self._searcher.search([queries[index] for index in waiting], depth)
+            for index, ranking in zip(waiting, deeper, strict=True):
+                rankings[index] = self._remaining(ranking, topk)
+            ended = {index for index, ranking in zip(waiting, deeper, strict=True) if len(ranking.positions) < depth}
+            waiting = [n for n in waiting if n not in ended and len(rankings[n].positions) < topk]
             depth *= 2
-            (ranking,) = self._searcher.search([query], depth)
-            hits = self._remaining_hits(ranking)
-        return Ranking([position for position, _ in hits[:topk]], [score for _, score in hits[:topk]])
+        return rankings
 
-    def _remaining_hits(self, ranking: Ranking) -> list[tuple[int, float]]:
+    def _remaining(self, ranking: Ranking, topk: int) -> Ranking:
         hits = zip(ranking.positions, ranking.scores, strict=True)
-        return [(position, score) for position, score in hits if position not in self._withheld]
+        hits_left = [(position, score) for position, score in hits if position not in self._withheld][:topk]
+        return Ranking([position for position, _ in hits_left], [score for _, score in hits_left])
 
 
 def withheld_positions(passages: Iterable[Passage], title_word: str, share: float, seed: int) -> frozenset[int]:
