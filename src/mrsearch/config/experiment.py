@@ -63,6 +63,8 @@ class Experiment(Arms):
 
     knobs: dict[Name, Knob]
     """What is varied, one at a time."""
+    copies: tuple[Name, ...] = ()
+    """The study's methods that points made, with those whose policies they run or start from."""
 
     def pairs(self, rival: str) -> list[tuple[str, str]]:
         """(method, rival) at every point, each pair once, in the order of the knobs."""

@@ -46,7 +46,8 @@ def with_points(raw: dict[str, Any], where: str) -> dict[str, Any]:
                 row["label"] = f"{methods[arm].get('label') or arm}, {knob} {value}"
                 expanded[name] = row
         knobs[knob] = {"label": of_knob.label or knob, "points": points}
-    resolved = {"method": settings.method, "against": list(settings.against), "knobs": knobs}
+    copies_made = [name for name in expanded if name not in methods]
+    resolved = {"method": settings.method, "against": list(settings.against), "knobs": knobs, "copies": copies_made}
     report = raw.get("report") or {}
     if not isinstance(report, dict):
         raise ConfigError(f"{where}: report is not a group of keys")

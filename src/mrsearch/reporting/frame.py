@@ -121,9 +121,12 @@ def origin_note(metrics: Metrics) -> str:
 
 
 def _settings(study: Study) -> dict[str, list[str]]:
-    """Dotted keys that a method has for itself, by method."""
+    """Dotted keys that a method has for itself, by method; the points of an experiment say theirs by their names."""
     settings = {}
+    of_points = study.report.experiment.copies if study.report.experiment else ()
     for name, method in study.methods.items():
+        if name in of_points:
+            continue
         keys = [f"{group}.{key}" for group in ("training", "protocol", "warm_start") for key in getattr(method, group)]
         keys += [f"retrieval.use {method.retrieval.use}"] if method.retrieval else []
         if keys:

@@ -48,6 +48,9 @@ def test_a_point_copies_what_it_changes_and_what_builds_on_it(tmp_path: Path) ->
     assert sequential.label == "Search-R1 + reflection, persistence 0.5"
     assert study.warm_start_of("warm_start-persistence_0.5").persistence == 0.5
     assert "rag-persistence_0.5" not in study.methods
+    assert study.report.experiment is not None
+    copies = study.report.experiment.copies
+    assert set(copies) == set(study.methods) - set(read_study("demo").methods) and len(copies) == 10
 
 
 def test_what_a_point_does_not_change_is_shared(tmp_path: Path) -> None:

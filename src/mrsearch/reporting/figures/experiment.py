@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ WIDTH = 0.5
 """Between two values, the part over which the rivals' intervals are spread."""
 COLUMNS = 3
 """Panels in a row."""
+LABEL = 36
+"""Characters in a line below a panel."""
 
 
 def differences_by_knob(metrics: Metrics, out: Path) -> None:
@@ -32,16 +35,16 @@ def differences_by_knob(metrics: Metrics, out: Path) -> None:
     rows = -(-len(panels) // columns)
     legend = 0.15 * -(-len(experiment.against) // 2)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(style.PAGE, 0.3 + 1.9 * rows + legend), sharey=True, squeeze=False
+        rows, columns, figsize=(style.PAGE, 0.3 + 2.0 * rows + legend), sharey=True, squeeze=False
     )
     for axes, (model, knob) in zip(grid.flat, panels, strict=False):
         label = experiment.knobs[knob].label
         _panel(axes, data[(data.model == model) & (data.knob == knob)], metrics)
-        axes.set_xlabel(f"{label} ({model})" if len(study.models) > 1 else label, wrap=True)
+        axes.set_xlabel(textwrap.fill(f"{label} ({model})" if len(study.models) > 1 else label, LABEL))
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
-        axes.set_ylabel(f"{method_label(study, experiment.method)} minus the rival: EM (points)", wrap=True)
+        axes.set_ylabel("Difference in EM (points)")
     style.legend_below(figure)
     style.save(figure, data, out, "experiment")
 
@@ -56,7 +59,7 @@ def _panel(axes: Axes, data: pd.DataFrame, metrics: Metrics) -> None:
         x = [values.index(value) + WIDTH * ((index + 0.5) / count - 0.5) for value in of_rival.setting]
         below, above = of_rival.difference - of_rival.low, of_rival.high - of_rival.difference
         color, marker = style.COLORS[index % len(style.COLORS)], style.MARKERS[index % len(style.MARKERS)]
-        label = f"minus {method_label(metrics.study, rival)}"
+        label = f"{method_label(metrics.study, experiment.method)} minus {method_label(metrics.study, rival)}"
         ends = [below, above]
         axes.errorbar(x, of_rival.difference, ends, fmt="none", ecolor=color, elinewidth=0.8, capsize=1.5)
         axes.plot(x, of_rival.difference, linestyle="none", color=color, marker=marker, label=label)

@@ -84,6 +84,7 @@ def test_the_table_has_a_block_per_knob(metrics: Metrics) -> None:
     first = rows[0]
     low, high = 100 * first["difference_low"], 100 * first["difference_high"]
     assert table.blocks[0].rows[0][2].text == f"{100 * first['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    assert "settings of their own" not in table.notes[-1]
     assert any("Holm over the 3 points" in note for note in table.notes)
     assert first["difference"] == pytest.approx(first["em"] - first["em_compared_with"])
     assert [(row["knob"], row["setting"]) for row in rows][-1] == ("turns", "5")
