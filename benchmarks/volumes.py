@@ -163,7 +163,7 @@ def records(arguments: argparse.Namespace) -> None:
             lines = [json.dumps(asdict(meta), ensure_ascii=False, separators=(",", ":")) for meta in metas]
             packed = gzip.compress("\n".join(lines).encode())
             show("version 1, as it was", len(metas), time.process_time() - started, len(packed))
-            for name, known in (("version 2", pieces), ("version 2, texts written out", None)):
+            for name, known in (("as an evaluation", pieces), ("with texts written out", None)):
                 seconds = measured(lambda path=path, metas=metas, known=known: write_records(path, metas, known))
                 show(f"{name}, written", len(metas), seconds, path.stat().st_size)
                 seconds = measured(lambda path=path: sum(1 for _ in read_records(path)))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -19,36 +23,64 @@ def _byte_letters() -> dict[str, int]:
 
 BYTE_LETTERS = _byte_letters()
 """Byte by letter."""
+MOST_TOKENS = 1 << 24
+"""Of a vocabulary; the largest published ones have a sixtieth of that."""
+TokenIds = NDArray[np.uint32] | NDArray[np.int64]
+"""Of a sequence, shape (T,)."""
 
 
 class Pieces:
-    """The bytes of tokens."""
+    """The bytes of tokens, one after the other, and where each token's are."""
 
     def __init__(self, token_ids: Sequence[int], pieces: Sequence[bytes]) -> None:
-        self._pieces: list[bytes | None] = [None] * (max(token_ids, default=-1) + 1)
-        for token, piece in zip(token_ids, pieces, strict=True):
-            self._pieces[token] = piece
+        """ValueError for ids that are no tokens', or where there are more or fewer than pieces."""
+        ids = np.asarray(token_ids, dtype=np.int64)
+        if len(ids) != len(pieces) or (len(ids) and not 0 <= ids.min() <= ids.max() < MOST_TOKENS):
+            raise ValueError(f"{len(pieces)} pieces for {len(ids)} ids from 0 to {MOST_TOKENS}")
+        lengths = np.fromiter(map(len, pieces), np.int32, len(pieces))
+        self._bytes = np.frombuffer(b"".join(pieces), np.uint8)
+        self._lengths = np.full(int(ids.max(initial=-1)) + 1, -1, np.int32)
+        self._firsts = np.zeros(len(self._lengths), np.int32)
+        self._lengths[ids], self._firsts[ids] = lengths, np.cumsum(lengths) - lengths
+        self._counting = np.arange(0, dtype=np.int32)
 
-    def bytes_of(self, token_ids: Iterable[int]) -> list[bytes]:
-        """The piece of each token; ValueError for one that has none."""
-        try:
-            pieces = list(map(self._pieces.__getitem__, token_ids))
-        except IndexError:
-            pieces = [None]
-        if None in pieces:
+    def __len__(self) -> int:
+        """One more than the largest id."""
+        return len(self._lengths)
+
+    def bytes_of(self, token_ids: TokenIds) -> tuple[bytes, NDArray[np.int32]]:
+        """The pieces one after the other, and where each of them ends; ValueError for a token that has none."""
+        ids = token_ids.astype(np.intp)
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(self):
             raise ValueError("a token has no piece")
-        return cast("list[bytes]", pieces)
+        lengths = self._lengths.take(ids)
+        if lengths.min(initial=0) < 0:
+            raise ValueError("a token has no piece")
+        ends = lengths.cumsum(dtype=np.int32)
+        positions: NDArray[np.int32] = np.repeat(self._firsts.take(ids) - (ends - lengths), lengths)
+        positions += self._count_to(len(positions))
+        return self._bytes.take(positions).tobytes(), ends
+
+    def _count_to(self, count: int) -> NDArray[np.int32]:
+        """0, 1, ..., count - 1; kept for the next call, since counting takes as long as all the rest."""
+        if count > len(self._counting):
+            self._counting = np.arange(2 * count, dtype=np.int32)
+        return self._counting[:count]
 
 
 class TokenTexts:
     """The texts of one sequence of tokens."""
 
-    def __init__(self, pieces: Pieces, token_ids: Iterable[int]) -> None:
-        self._bytes = pieces.bytes_of(token_ids)
+    def __init__(self, pieces: Pieces, token_ids: TokenIds) -> None:
+        self._bytes, self._ends = pieces.bytes_of(token_ids)
 
     def text(self, start: int, end: int) -> str:
         """The text of some of the tokens; broken characters become U+FFFD."""
-        return b"".join(self._bytes[start:end]).decode("utf-8", "replace")
+        return self._bytes[self._border(start) : self._border(end)].decode("utf-8", "replace")
+
+    def _border(self, token: int) -> int:
+        """The first byte of a token; behind the last one, the end."""
+        return int(self._ends[min(token, len(self._ends)) - 1]) if token and len(self._ends) else 0
 
 
 def vocabulary_pieces(tokenizer: PreTrainedTokenizerFast) -> Pieces | None:
@@ -68,21 +100,23 @@ class UsedPieces:
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
-        self._used: set[int] = set()
+        self._used = np.zeros(len(pieces), np.bool_)
 
-    def texts(self, token_ids: Sequence[int]) -> TokenTexts | None:
+    def texts(self, token_ids: TokenIds) -> TokenTexts | None:
         """The texts of tokens, or None where one has no piece."""
         try:
             texts = TokenTexts(self._pieces, token_ids)
         except ValueError:
             return None
-        self._used.update(token_ids)
+        self._used[token_ids] = True
         return texts
 
     def content(self) -> dict[str, list[int] | list[str]]:
         """Ids of the used tokens in ascending order, and their pieces, each byte as the character of its number."""
-        token_ids = sorted(self._used)
-        return {"token_ids": token_ids, "pieces": [str(piece, "latin-1") for piece in self._pieces.bytes_of(token_ids)]}
+        token_ids = np.flatnonzero(self._used)
+        content, ends = self._pieces.bytes_of(token_ids)
+        pieces = [str(content[first:end], "latin-1") for first, end in pairwise([0, *ends.tolist()])]
+        return {"token_ids": token_ids.tolist(), "pieces": pieces}
 
 
 def read_pieces(content: Mapping[str, Any]) -> Pieces:

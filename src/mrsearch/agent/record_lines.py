@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import base64
 import itertools
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import ArrayLike, NDArray
 
 from mrsearch.agent.pieces import Pieces, TokenTexts, UsedPieces
 from mrsearch.agent.ports import Hit, Passage
+from mrsearch.agent.record_arrays import FLOAT, ReadArrays, WrittenArrays
 from mrsearch.agent.records import ActionKind, Episode, MetaEpisode, Question, StopReason, Turn
 
 SHOWN = 32
@@ -25,11 +28,13 @@ Span = tuple[int, int]
 """First token, and one past the last."""
 
 
-def to_line(record: MetaEpisode, pieces: UsedPieces | None = None) -> bytes:
-    """The line of a record, without its end. `pieces` collects the pieces of tokens whose text is left out; without it
-    texts stand in the line."""
+def to_line(record: MetaEpisode, pieces: UsedPieces | None = None, arrays: WrittenArrays | None = None) -> bytes:
+    """The line of a record, without its end. `pieces` collects the pieces of tokens whose text is left out, `arrays`
+    tokens and log-probabilities; without them all stand in the line."""
     turns = [turn for episode in record.episodes for turn in episode.turns]
-    transcript = _WrittenTranscript(record, turns, pieces)
+    token_ids = record.token_ids if arrays is None else arrays.add_tokens(record.token_ids)
+    transcript = _WrittenTranscript(record, turns, None if pieces is None else pieces.texts(np.asarray(token_ids)))
+    logprobs = _sampled(record, turns)
     prompt_hits = None if record.prompt_hits is None else transcript.hits(record.prompt_hits, 0)
     numbers = itertools.count(1)
     episodes = [
@@ -42,8 +47,8 @@ def to_line(record: MetaEpisode, pieces: UsedPieces | None = None) -> bytes:
     ]
     content = {
         "question": record.question,
-        "token_ids": record.token_ids,
-        **_parallel(record, turns),
+        **(_written_out(record, logprobs) if arrays is None else _counted(record, arrays.add_logprobs(logprobs))),
+        **_irregular(record, turns),
         "prompt_length": record.prompt_length,
         "episode_starts": record.episode_starts,
         "context": record.context,
@@ -57,12 +62,15 @@ def to_line(record: MetaEpisode, pieces: UsedPieces | None = None) -> bytes:
     return orjson.dumps(content)
 
 
-def from_line(line: bytes | str, pieces: Pieces | None = None) -> MetaEpisode:
-    """The record of a line; ValueError, KeyError, TypeError or IndexError where it is none."""
+def from_line(line: bytes | str, pieces: Pieces | None = None, arrays: ReadArrays | None = None) -> MetaEpisode:
+    """The record of a line; ValueError, KeyError, TypeError or IndexError where it is none. `pieces` and `arrays` are
+    what was collected when it was written."""
     raw = orjson.loads(line)
-    token_ids = raw["token_ids"]
+    token_array = None if arrays is None else arrays.take_tokens(raw["tokens"])
+    token_ids = raw["token_ids"] if token_array is None else token_array.tolist()
+    packed = _unpacked(raw["logprobs"]) if arrays is None else arrays.take_logprobs(raw["logprobs"])
     spans = [(turn["start"], turn["end"]) for episode in raw["episodes"] for turn in episode["turns"]]
-    transcript = _ReadTranscript(raw, spans, pieces)
+    transcript = _ReadTranscript(raw, token_ids if token_array is None else token_array, spans, pieces)
     prompt_hits = raw["prompt_hits"]
     numbers = itertools.count(1)
     return MetaEpisode(
@@ -70,7 +78,7 @@ def from_line(line: bytes | str, pieces: Pieces | None = None) -> MetaEpisode:
         token_ids=token_ids,
         loss_mask=raw.get("loss_mask") or _mask(len(token_ids), spans),
         episode_ids=raw.get("episode_ids") or _episode_ids(len(token_ids), _first_tokens(raw["episodes"])),
-        logprobs=_all_logprobs(raw["logprobs"], len(token_ids), spans),
+        logprobs=_all_logprobs(packed, len(token_ids), spans),
         prompt_length=raw["prompt_length"],
         episodes=[
             Episode(
@@ -92,8 +100,8 @@ def from_line(line: bytes | str, pieces: Pieces | None = None) -> MetaEpisode:
 class _WrittenTranscript:
     """The texts that a record's tokens show, and the passages that were met so far."""
 
-    def __init__(self, record: MetaEpisode, turns: Sequence[Turn], pieces: UsedPieces | None) -> None:
-        self._texts = pieces.texts(record.token_ids) if pieces is not None else None
+    def __init__(self, record: MetaEpisode, turns: Sequence[Turn], texts: TokenTexts | None) -> None:
+        self._texts = texts
         self.gaps = _gaps(record.prompt_length, [(turn.start, turn.end) for turn in turns], len(record.token_ids))
         self.passages: list[tuple[str, str, str | list[Any]]] = []
         self._numbers: dict[Passage, int] = {}
@@ -156,8 +164,8 @@ def _reference(text: str, shown: str, gap: int) -> str | list[Any]:
 class _ReadTranscript:
     """The texts that a line's tokens show, and its passages."""
 
-    def __init__(self, raw: dict[str, Any], spans: Sequence[Span], pieces: Pieces | None) -> None:
-        self._token_ids, self._pieces = raw["token_ids"], pieces
+    def __init__(self, raw: dict[str, Any], token_ids: ArrayLike, spans: Sequence[Span], pieces: Pieces | None) -> None:
+        self._token_ids, self._pieces = np.asarray(token_ids), pieces
         self._gaps = _gaps(raw["prompt_length"], spans, len(self._token_ids))
         self._texts: TokenTexts | None = None
         self._shown: dict[int, str] = {}
@@ -211,25 +219,44 @@ def _gaps(prompt_length: int, spans: Sequence[Span], length: int) -> list[Span]:
     return [(0, prompt_length), *((end, start) for (_, end), start in zip(spans, following, strict=False))]
 
 
-def _parallel(record: MetaEpisode, turns: Sequence[Turn]) -> dict[str, Any]:
-    """Log-probabilities of what was generated, and of the parallel lists what does not follow from the turns."""
-    length, spans = len(record.token_ids), [(turn.start, turn.end) for turn in turns]
-    gaps = _gaps(turns[0].start if turns else length, spans, length)
-    if any(any(record.logprobs[start:end]) for start, end in gaps) or not _in_order(spans, length):
-        sampled = record.logprobs
-    else:
-        sampled = list(itertools.chain.from_iterable(record.logprobs[start:end] for start, end in spans))
-    lists: dict[str, Any] = {"logprobs": base64.b64encode(np.array(sampled, dtype="<f4").tobytes()).decode()}
-    if record.loss_mask != _mask(length, spans):
+def _sampled(record: MetaEpisode, turns: Sequence[Turn]) -> NDArray[np.float32]:
+    """Log-probabilities of the generated tokens, turn after turn; of all tokens where others have some too."""
+    values = np.frombuffer(struct.pack(f"={len(record.logprobs)}d", *record.logprobs))
+    spans = [(turn.start, turn.end) for turn in turns]
+    if not _in_order(spans, len(values)):
+        return values.astype(np.float32)
+    sampled = np.concatenate([values[:0], *(values[start:end] for start, end in spans)])
+    if np.count_nonzero(sampled) < np.count_nonzero(values):
+        return values.astype(np.float32)
+    return sampled.astype(np.float32)
+
+
+def _written_out(record: MetaEpisode, logprobs: NDArray[np.float32]) -> dict[str, Any]:
+    packed = base64.b64encode(logprobs.astype(FLOAT).tobytes()).decode()
+    return {"token_ids": record.token_ids, "logprobs": packed}
+
+
+def _counted(record: MetaEpisode, logprobs: int) -> dict[str, Any]:
+    return {"tokens": len(record.token_ids), "logprobs": logprobs}
+
+
+def _irregular(record: MetaEpisode, turns: Sequence[Turn]) -> dict[str, list[int]]:
+    """Of the parallel lists, what does not follow from the turns."""
+    length, lists = len(record.token_ids), {}
+    if record.loss_mask != _mask(length, [(turn.start, turn.end) for turn in turns]):
         lists["loss_mask"] = record.loss_mask
     if record.episode_ids != _episode_ids(length, [_first(episode) for episode in record.episodes]):
         lists["episode_ids"] = record.episode_ids
     return lists
 
 
-def _all_logprobs(packed: str, length: int, spans: Sequence[Span]) -> list[float]:
+def _unpacked(packed: str) -> NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(packed), FLOAT)
+
+
+def _all_logprobs(sampled: NDArray[np.float32], length: int, spans: Sequence[Span]) -> list[float]:
     """One value for each token."""
-    values: list[float] = np.frombuffer(base64.b64decode(packed), dtype="<f4").astype(np.float64).tolist()
+    values: list[float] = sampled.tolist()
     if len(values) == length:
         return values
     logprobs, position = [0.0] * length, 0
