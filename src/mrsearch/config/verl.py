@@ -124,8 +124,8 @@ class VerlTraining(Model):
     """Alarms."""
     overrides: dict[str, Scalar | list[Scalar]] = {}
     """Further keys of verl's own configuration, dotted, with their values (`trainer.balance_batch: false`). Keys that
-    the recipe sets are refused with the way to set them, and keys that the installed verl does not have when the
-    training starts; `mrsearch verl-config` says so beforehand."""
+    the recipe sets are refused with the way to set them, and keys that the installed verl does not have by preflight,
+    `mrsearch verl-config` and the training's start."""
 
     def tokens_per_gpu(self, longest: int) -> int:
         """Tokens of one forward and backward pass on one GPU, at most, where no sequence has more than `longest`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mrsearch.config import ConfigError, Run, Study
 from mrsearch.config.site import Site, load_site
-from mrsearch.preflight import disk, gpus, inputs, machine
+from mrsearch.preflight import disk, gpus, inputs, machine, recipes
 from mrsearch.preflight import site as cluster
 from mrsearch.preflight.findings import Findings
 from mrsearch.preflight.opened import cuda_of, opened
@@ -53,6 +53,7 @@ def _everywhere(run: Run, study: Study) -> Iterator[str]:
 
 def _environments(run: Run, study: Study, site: Site | None) -> Iterator[str]:
     yield from opened(run, study, site)
+    yield from recipes.overrides(run, study, site)
     contained = site is not None and site.container is not None
     if not contained:
         yield from gpus.libc(study, Path(run.paths.gpu_environment))

@@ -39,7 +39,6 @@ def verl_config(study: Study, model: str, method: str, seed: int) -> str:
     model, or no such training with verl."""
     from mrsearch.training.verl.compose import as_yaml
     from mrsearch.training.verl.rl import recipe as rl_recipe
-    from mrsearch.training.verl.sft import recipe as sft_recipe
 
     settings = study.methods.get(method)
     stage = study.training_stage(method) if settings and settings.train else None
@@ -50,6 +49,8 @@ def verl_config(study: Study, model: str, method: str, seed: int) -> str:
         )
     run = TrainingRun.planned(study, model, method, seed)
     if stage == "sft":
+        from mrsearch.training.verl.sft import recipe as sft_recipe
+
         return as_yaml(sft_recipe.compose(sft_recipe.settings(run)))
     return as_yaml(rl_recipe.compose(rl_recipe.settings(run)))
 

@@ -7,6 +7,9 @@ import subprocess
 
 from integration.verl.conftest import MAIN, ROOT
 
+from mrsearch.config import Run, load_study
+from mrsearch.preflight import recipes
+
 
 def preflight(environment):
     run = json.dumps({"study": "demo-verl", "paths": {"train_environment": str(environment)}})
@@ -24,3 +27,17 @@ def test_the_projects_own_environment_is_none_for_verl():
     assert done.returncode == 2
     assert "- methods.mr_search imports verl, which paths.train_environment" in done.stdout
     assert "No module named 'verl'" in done.stdout and "make train-env" in done.stdout
+
+
+def refused(**keys):
+    paths = {"train_environment": str(ROOT / ".venv-train")}
+    overrides = {"training.verl.overrides": {key.replace("__", "."): value for key, value in keys.items()}}
+    run = Run.model_validate({"study": "demo-verl", "paths": paths, "overrides": overrides})
+    return list(recipes.overrides(run, load_study(run, ROOT), None))
+
+
+def test_keys_of_verl_are_asked_of_the_verl_that_will_train():
+    assert refused(trainer__balance_batch=False, trainer__balance_bach=False) == [
+        "methods.mr_search: training.verl.overrides: the installed verl has no key trainer.balance_bach: did you mean "
+        "trainer.balance_batch?"
+    ]

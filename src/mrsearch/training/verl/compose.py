@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.training.verl.overrides import with_overrides
@@ -29,11 +31,12 @@ def compose_with(
     readers know, so that they may be changed; `choices` choose among verl's groups of defaults; `overrides` are the
     study's values for verl's own dotted keys.
     """
-    from hydra import compose, initialize_config_module
+    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
-    with initialize_config_module(version_base=None, config_module="verl.trainer.config"):
+    # By its folder: as a module, verl would be imported for it, which takes longer than all else here.
+    with initialize_config_dir(version_base=None, config_dir=str(_shipped())):
         config = compose(defaults, overrides=list(choices))
     with open_dict(config):
         open_up(config)
@@ -47,6 +50,14 @@ def compose_with(
     with open_dict(merged):
         merged[section] = changes[section]
     return merged
+
+
+def _shipped() -> Path:
+    """The installed verl's folder of defaults; ModuleNotFoundError where there is none."""
+    spec = importlib.util.find_spec("verl")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("no verl is installed here", name="verl")
+    return Path(spec.submodule_search_locations[0]) / "trainer" / "config"
 
 
 def as_yaml(config: DictConfig) -> str:
