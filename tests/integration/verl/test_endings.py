@@ -70,7 +70,7 @@ def test_asked_to_stop_it_stops_after_the_step_and_goes_on_to_the_end_of_its_tok
 
 
 def test_a_critic_is_trained_on_two_nodes(changes, shared, retriever, tmp_path):
-    own = {**changes["training.verl"], "cpu_ranks": 2, "export": "last"}
+    own = {**changes["training.verl"], "cpu_ranks": 2, "export": "last", "overrides": {"trainer.balance_batch": False}}
     critic = {"methods.mr_search.train": {"algorithm": "ppo"}, "resources.train": {"nodes": 2}, "training.steps": 2}
     training = Training({**changes, "training.verl": own, **critic}, shared, tmp_path / "out")
     head, worker = (training.start(log=f"node{rank}", **{RANK: str(rank), WORLD: "2", ATTEMPT: "1"}) for rank in (0, 1))
@@ -83,6 +83,9 @@ def test_a_critic_is_trained_on_two_nodes(changes, shared, retriever, tmp_path):
     assert sum("critic/vf_loss" in row for row in losses) == 2
     assert (training.out / "model" / "model.safetensors").is_file()
     assert not any("advantages" in group["tags"] for group in kept(training))
+    recorded = json.loads((training.out / "run.json").read_text())["config"]["training"]["verl"]
+    assert recorded["overrides"] == {"trainer.balance_batch": False}
+    assert "  balance_batch: false" in (training.out / "run" / "verl.yaml").read_text().splitlines()
 
 
 def kept(training):
