@@ -133,6 +133,10 @@ def test_training_sequences_cover_each_sampled_token_once_under_its_context(stag
     assert all(len(sequence.token_ids) <= script["limit"] for sequence in sequences)
     assert trained_tokens(sequences) == sampled_tokens(policy)
     assert len(sequences) == (1 if script["context"] == "full" and meta.episodes else len(meta.episodes))
+    # Turns are counted through all episodes, however many sequences they are in: credit and masks are by their numbers.
+    numbers = [turn for each in sequences for turn, mask in zip(each.turn_ids, each.loss_mask, strict=True) if mask]
+    sizes = [turn.end - turn.start for episode in meta.episodes for turn in episode.turns]
+    assert numbers == [number for number, size in enumerate(sizes) for _ in range(size)]
 
 
 @settings(max_examples=300)
