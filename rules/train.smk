@@ -76,6 +76,7 @@ rule train:
         cpus=training_resource("cpus"),
         nodes=training_resource("nodes"),
         gpus_per_node=training_resource("gpus_per_node"),
+        gpu=lambda wildcards: RESOURCES.gpus_here(training_stage(wildcards)),
         partition=lambda wildcards: RESOURCES.partition(training_stage(wildcards)),
     params:
         study=STUDY_FILE,

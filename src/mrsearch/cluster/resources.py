@@ -58,6 +58,11 @@ class JobResources:
         """Cores that the command of a managed job takes from this machine: on a cluster it only waits."""
         return 1 if self._site else self.stage(stage).threads
 
+    def gpus_here(self, stage: str) -> int:
+        """GPUs that a managed job takes from this machine, in the resource that other jobs count theirs in
+        (`--resources gpu=1`): on a cluster none."""
+        return 0 if self._site else self.stage(stage).gpus
+
     @property
     def max_requeues(self) -> int:
         """How often a job of this site may be lost."""

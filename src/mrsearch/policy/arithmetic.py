@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+from pathlib import Path
 from typing import Any
 
 import torch
+
+log = logging.getLogger(__name__)
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Of NVIDIA's kernel module, where it is loaded; containers see it too."""
 
 
 def device_of(model: Any) -> torch.device:
@@ -15,18 +21,23 @@ def device_of(model: Any) -> torch.device:
 
 
 def job_device(gpus: int, key: str) -> torch.device:
-    """The GPU of a job that asked for some by `key`, else the CPU, whatever else the machine has.
+    """The GPU of a job that asked for some by `key`, else the CPU, whatever else the machine has; and the CPU, with a
+    warning, where there is no driver.
 
-    ValueError where the job asked for one and PyTorch can use none.
+    ValueError where the job asked for one and PyTorch cannot use what is there.
     """
     if not gpus:
         return torch.device("cpu")
-    if not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    problem = f"{key} ({gpus}): PyTorch {torch.__version__} can use no GPU here"
+    if DRIVER.exists():
         raise ValueError(
-            f"{key} ({gpus}): PyTorch {torch.__version__} sees no GPU here: use the environment for GPUs (`make "
-            f"gpu-env`) on a machine that has one, or set {key} to 0 for the CPU"
+            f"{problem}, and there is a driver: use the environment for GPUs (`make gpu-env`) and a driver that is "
+            f"new enough (docs/training.md), or set {key} to 0 for the CPU"
         )
-    return torch.device("cuda")
+    log.warning("%s, and there is no driver: the CPU takes its place", problem)
+    return torch.device("cpu")
 
 
 def autocast(device: torch.device, dtype: str, *, cached: bool = False) -> contextlib.AbstractContextManager[Any]:

@@ -99,7 +99,7 @@ class TrainingRun:
 
     def device(self) -> torch.device:
         """Where a trainer in one process computes: on the GPU that its stage's resources ask for, else on the CPU;
-        ValueError where there is none to be used."""
+        ValueError where PyTorch cannot use the one that is there."""
         from mrsearch.policy.arithmetic import job_device
 
         return job_device(getattr(self.study.resources, self.stage).gpus, f"resources.{self.stage}.gpus")

@@ -71,7 +71,7 @@ def test_all_problems_are_named_before_a_submission(project: Project, quiet: Tes
 
 def test_a_dry_run_shows_what_trainings_ask_for(project: Project, quiet: TestCluster) -> None:
     output = project.run("-n")
-    assert "Training: mr_search on tiny, seed 3 (partition gpu: 1 nodes x 2 GPUs, 1 cores, 2000 MB, 10 min)" in output
+    assert "Training: mr_search on tiny, seed 3 (partition gpu: 1 nodes x 1 GPUs, 1 cores, 2000 MB, 10 min)" in output
 
 
 def test_tables_are_those_of_this_machine(ran: Project, here: tuple[Path, subprocess.Popen[str]]) -> None:

@@ -166,13 +166,14 @@ def test_rules_ask_for_partition_and_account_on_slurm_only(site_file: Path, root
     assert there.of("data")["slurm_partition"] == "cpu"
     assert there.threads("train") == 1
     assert there.managed("train")["cpus"] == 8
+    assert (here.gpus_here("evaluate"), there.gpus_here("evaluate"), here.gpus_here("train")) == (2, 0, 0)
     assert there.scheduler_options == ["--scheduler", "slurm", "--site", str(site_file)]
     lines = ["set -e", "module load cuda/12.8", "module load gcc", "export A=1", "set -uo pipefail", ""]
     assert there.prefix == "\n".join(lines)
 
 
 def test_stages_that_do_not_fit_are_refused_together(site_file: Path, root: Path) -> None:
-    overrides = {"resources.train": {"gpus": 9}, "resources.index": {"mem_mb": 200000}}
+    overrides = {"resources.train": {"gpus": 9}, "resources.index": {"mem_mb": 200000}, "training.backend": "verl"}
     study = load_study(Run(study="demo", overrides=overrides), root)
     with pytest.raises(ConfigError, match=r"(?s)resources.index.mem_mb \(200000\).*resources.train.gpus \(9\)"):
         JobResources(Run(scheduler="slurm", site=str(site_file)), study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from mrsearch.agent.ports import Generation, Sampling
 from mrsearch.config.local import LocalUpdates
+from mrsearch.policy import arithmetic
 from mrsearch.policy.arithmetic import autocast, job_device
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.training.sequences import score_tokens
@@ -22,12 +24,18 @@ class NoEnd:
     candidates = ()
 
 
-def test_the_device_is_what_the_job_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_what_the_job_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert job_device(0, "resources.train.gpus") == torch.device("cpu")
     assert job_device(1, "resources.train.gpus") == torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"resources\.train\.gpus \(1\): PyTorch .* sees no GPU here: .*make gpu-env"):
+    monkeypatch.setattr(arithmetic, "DRIVER", tmp_path / "version")
+    assert job_device(1, "resources.train.gpus") == torch.device("cpu")
+    assert "can use no GPU here, and there is no driver: the CPU takes its place" in caplog.text
+    (tmp_path / "version").touch()
+    with pytest.raises(ValueError, match=r"resources\.train\.gpus \(1\): PyTorch .* no GPU here, .*make gpu-env"):
         job_device(1, "resources.train.gpus")
 
 
