@@ -34,10 +34,10 @@ def training_memory(study: Study, shape: Shape) -> dict[str, float]:
 
 def fine_tuning_memory(study: Study, shape: Shape, gpus: int) -> dict[str, float]:
     """The same of a supervised training on so many GPUs."""
-    return _update(shape, study.sft.micro_batch_size * _demonstration_tokens(study), gpus, True)
+    return _update(shape, study.sft.micro_batch_size * demonstration_tokens(study), gpus, True)
 
 
-def _demonstration_tokens(study: Study) -> int:
+def demonstration_tokens(study: Study) -> int:
     """Tokens of the longest demonstration: of what the policy generated as many as the context takes, of golden answers
     a prompt with its passages."""
     protocol, longest = study.protocol, 0

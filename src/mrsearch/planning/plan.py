@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mrsearch.config import Study
 from mrsearch.config.study import Resources
 from mrsearch.data import registry
-from mrsearch.planning import memory, needs, speed
+from mrsearch.planning import local, memory, needs, speed
 from mrsearch.planning.shapes import Shape, shape_of
 
 GB = 1e9
@@ -107,24 +107,35 @@ class Plan:
                 f"training: {method}", name, len(study.seeds), 0, 0.0, len(study.seeds) * disk, None, "on CPUs"
             )
         if stage == "train":
-            seconds = self._step_seconds(shape, method, gpus) * steps
+            seconds = self._step_seconds(study, shape, method, gpus) * steps
             seconds += steps / study.training.checkpoint_every * self.assumptions.save_seconds
-            peak = sum(memory.training_memory(study, shape).values())
         else:
             tokens = study.sft.train_batch_size * self.length(method).total
             seconds = steps * speed.update_seconds(shape, tokens, gpus, self.card, self.assumptions.mfu, False, False)
-            peak = sum(memory.fine_tuning_memory(study, shape, gpus).values())
+        peak = self._peak(study, shape, stage, gpus)
         hours = seconds / 3600 + self.assumptions.start_minutes / 60
         note = "" if peak <= self.card.memory else f"more than a {self.card.name} has"
         return StageCost(
             f"training: {method}", name, len(study.seeds), gpus, hours, len(study.seeds) * disk, peak, note
         )
 
-    def _step_seconds(self, shape: Shape, method: str, gpus: int) -> float:
+    def _peak(self, study: Study, shape: Shape, stage: str, gpus: int) -> float:
+        """Bytes that a training keeps on each GPU at worst; the server of verl's generation is left out."""
+        if stage == "sft":
+            tuned = study.sft.backend == "local"
+            items = [local.fine_tuning_memory(study, shape) if tuned else memory.fine_tuning_memory(study, shape, gpus)]
+        elif study.training.backend == "local":
+            items = [local.update_memory(study, shape), local.generation_memory(study, shape)]
+        else:
+            items = [memory.training_memory(study, shape)]
+        return max(sum(sizes.values()) for sizes in items)
+
+    def _step_seconds(self, study: Study, shape: Shape, method: str, gpus: int) -> float:
         """One step: generation by every GPU, then updates."""
-        training = self.study.training_of(method)
-        verl = training.verl
-        length, count = self.length(method), training.train_batch_size * training.group_size
+        training, length = study.training, self.length(method)
+        if training.backend == "local":
+            return local.step_seconds(study, method, shape, length, self.card, self.assumptions).total
+        verl, count = training.verl, training.train_batch_size * training.group_size
         room = memory.kv_tokens(shape, verl.tensor_parallel, self.card.memory, verl.gpu_memory_utilization)
         copies = gpus / verl.tensor_parallel
         generation = speed.generation_seconds(

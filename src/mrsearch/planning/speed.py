@@ -61,6 +61,9 @@ class Assumptions:
     """Start of a job until its first token."""
     save_seconds: float = 60.0
     """One checkpoint."""
+    launch_ms: float = 40.0
+    """Milliseconds of a decoding step of a model in this process, whatever it computes: Python starts its kernels one
+    by one."""
 
     @classmethod
     def of(cls, changes: Iterable[str]) -> Assumptions:
@@ -104,14 +107,16 @@ def update_seconds(
     recompute: bool,
     kl: bool,
     *,
+    checkpointing: bool = True,
     frozen: bool = False,
 ) -> float:
     """Seconds of one step's updates and log-probabilities on `tokens` tokens, once over them.
 
     Operations per parameter and token: 6 forward and backward, 4 where the weights are frozen and have no gradients, 2
-    activations computed again, 2 old log-probabilities where they are recomputed, 2 the reference's where there is one.
+    activations computed again where they are, 2 old log-probabilities where they are recomputed, 2 the reference's
+    where there is one.
     """
-    operations = (8 - 2 * frozen + 2 * recompute + 2 * kl) * shape.parameters * tokens
+    operations = (6 - 2 * frozen + 2 * checkpointing + 2 * recompute + 2 * kl) * shape.parameters * tokens
     return operations / (gpus * card.flops * mfu)
 
 

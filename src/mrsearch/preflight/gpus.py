@@ -21,6 +21,8 @@ OLDEST_DRIVER = {"12": 525, "13": 580}
 MIB = 2**20
 ANSWER_SECONDS = 60
 ADVICE = {
+    "train by local": "lower training.local.concurrency, max_token_len_per_gpu or logits_chunk, or set "
+    "gradient_checkpointing: true there",
     "train": "ask for more GPUs in resources.train, or lower training.verl.micro_batch_size_per_gpu",
     "evaluate": "ask for more GPUs in resources.evaluate, and set evaluation.generator.tensor_parallel to their number",
 }
@@ -107,8 +109,13 @@ def misfits(study: Study, stages: Iterable[str], memory: float, owner: str) -> I
             yield (
                 f"{stage} will need {sum(items.values()) / 1e6:.0f} MB on each of {resources.gpus} x {resources.nodes} "
                 f"GPUs ({needs.listed(items)}), more than {owner} ({memory / 1e6:.0f}): "
-                f"{ADVICE.get(stage, f'ask for more GPUs in resources.{stage}')}"
+                f"{_advice(study, stage)}"
             )
+
+
+def _advice(study: Study, stage: str) -> str:
+    in_one_process = stage == "train" and study.training.backend == "local"
+    return ADVICE["train by local"] if in_one_process else ADVICE.get(stage, f"ask for more GPUs in resources.{stage}")
 
 
 def libc(study: Study, environment: Path) -> Iterator[str]:

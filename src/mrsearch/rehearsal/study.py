@@ -119,4 +119,5 @@ def _training(study: Study, batch: int) -> dict[str, Any]:
         "train_batch_size": size,
         "mini_batch_size": mini,
         "verl": verl,
+        "local": training.local.model_dump(mode="json") | {"validation_questions": 0, "export": "last"},
     }

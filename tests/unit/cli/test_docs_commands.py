@@ -112,6 +112,7 @@ BY_HAND = (
     *(
         "snakemake --profile profile/local --config study=evaluate-checkpoint",
         "snakemake --profile profile/slurm --config study=search_r1",
+        "snakemake --profile profile/local --resources gpu=1 --config study=small-gpu",
     ),
 )
 """What needs published files, runs the tests, asks an index for new versions, takes a quiet machine, installs gigabytes
