@@ -19,6 +19,7 @@ from mrsearch.config import Study, digest
 from mrsearch.config.installed import packages
 from mrsearch.config.layout import RUN_FILE
 from mrsearch.files import file_sha256, read_json, write_text
+from mrsearch.hash_notes import noted_hash
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOT = _PACKAGE.parents[1]
@@ -88,7 +89,8 @@ def hash_path(path: Path) -> str:
 
 def content_hash(path: Path) -> str:
     """`hash_path`, read once for weights of many gigabytes: a training notes the hash of its model in the run.json
-    beside it. The note counts while no file of the folder is newer and their sizes add up to what was noted."""
+    beside it, which counts while no file of the folder is newer and their sizes add up to what was noted. Whoever
+    hashes another folder, such as an untrained model, leaves a note of `hash_notes` beside it."""
     record = read_json(path.parent / RUN_FILE) if path.is_dir() else None
     outputs = record.get("outputs", {}) if isinstance(record, dict) else {}
     entries = [entry for entry in outputs.values() if isinstance(entry, dict)] if isinstance(outputs, dict) else []
@@ -97,7 +99,7 @@ def content_hash(path: Path) -> str:
         written = (path.parent / RUN_FILE).stat().st_mtime_ns
         if all(file.stat().st_mtime_ns <= written for file in _files(path)):
             return str(noted["sha256"])
-    return hash_path(path)
+    return noted_hash(path, _files(path), lambda: hash_path(path)) if path.is_dir() else hash_path(path)
 
 
 def code_revision() -> str:

@@ -13,6 +13,7 @@ FLOORS = {
     "unique_ids": -2,
     "visible": -2,
     "files": -1,
+    "hash_notes": 0,
     "seal": 0,
     "progress": -1,
     "retries": -1,

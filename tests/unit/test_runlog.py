@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mrsearch import runlog
+from mrsearch import hash_notes, runlog
 from mrsearch.config import Study, digest
 from mrsearch.evaluation import provenance
 
@@ -93,8 +93,20 @@ def test_a_model_is_hashed_once_while_it_stays_as_it_is(tmp_path, small_study, m
     os.utime(weights, (1, 1))
     assert runlog.content_hash(model) == "read again", "of another size"
     (tmp_path / "run.json").write_text("{}")
+    weights.write_bytes(b"\0" * 100)
     assert runlog.content_hash(model) == "read again", "an older record without outputs"
     assert len(read) == 3
+
+
+def test_an_untrained_model_is_hashed_once_too(tmp_path, monkeypatch):
+    model, read = tmp_path / "base", []
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"\0" * 100)
+    expected = runlog.hash_path(model)
+    monkeypatch.setattr(hash_notes, "SETTLED_NS", 0)
+    monkeypatch.setattr(runlog, "_hash_folder", lambda path: read.append(path) or expected)
+    assert [runlog.content_hash(model) for _ in range(3)] == [expected] * 3
+    assert read == [model]
 
 
 def test_tables_name_the_revision_that_the_record_holds(monkeypatch):
