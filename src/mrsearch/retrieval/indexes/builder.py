@@ -20,8 +20,9 @@ BLOCK_PASSAGES = 4096
 
 def encode_corpus(
     config: DenseRetriever, store: PassageStore, encoder: TextEncoder, path: Path, made_from: Any
-) -> None:
+) -> str | None:
     """Write the embedding of every passage to `path`; shards that an earlier run finished are not encoded again.
+    Returns the sha256 of the file.
 
     Where there are several GPUs, all of them encode.
     """
@@ -34,6 +35,7 @@ def encode_corpus(
                 writer.write(block_start, vectors)
                 meter.advance(len(vectors))
             writer.commit(end)
+    return writer.sha256()
 
 
 def vector_dtype(config: DenseRetriever) -> str:

@@ -45,19 +45,21 @@ class DenseSearcher:
 
 def build_dense(
     config: DenseRetriever, store: PassageStore, work: Path, download: Path | None = None
-) -> dict[str, object]:
-    """Encode the corpus and make the index in the folder `work`; returns facts for `index.json`.
+) -> tuple[dict[str, object], dict[str, str | None]]:
+    """Encode the corpus and make the index in the folder `work`; returns facts for `index.json`, and the sha256 of the
+    vectors' file by its name.
 
     Goes on where an earlier run in that folder stopped. download: folder of a `hub` encoder's files.
     """
     encoder = fit_or_load(config.encoder, ((passage.title, passage.text) for passage in store), download)
-    encode_corpus(config, store, encoder, work / VECTORS, built_from(config))
+    sha256 = encode_corpus(config, store, encoder, work / VECTORS, built_from(config))
     if config.index not in EXACT:
         rows = open_vectors(work / VECTORS, len(store), encoder.dim, vector_dtype(config))
         faiss_index.build(config, rows, work)
     keep_encoder(encoder, config, work)
     drop_journal(work / VECTORS)
-    return {"dim": encoder.dim, "dtype": vector_dtype(config), "encoder": encoder.fingerprint}
+    facts: dict[str, object] = {"dim": encoder.dim, "dtype": vector_dtype(config), "encoder": encoder.fingerprint}
+    return facts, {VECTORS: sha256}
 
 
 def keep_encoder(encoder: TextEncoder, config: DenseRetriever, work: Path) -> None:

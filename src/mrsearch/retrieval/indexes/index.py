@@ -38,7 +38,7 @@ def build_index(study: Study, retriever_name: str, corpus: Path, out: Path, enco
         work.mkdir(parents=True, exist_ok=True)
         inputs = RetrieverInputs(retriever_name, validated_settings(config), store, work, encoder=encoder)
         facts = kind_of(config).build(inputs)
-        write_manifest(work, retriever_name, config, store, **facts)
+        write_manifest(work, retriever_name, config, store, inputs.hashes, **facts)
         publish_folder(work, out)
 
 

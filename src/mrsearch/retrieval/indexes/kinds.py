@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +44,8 @@ class RetrieverInputs:
     """The retrievers that it searches, in the order in which its settings name them."""
     encoder: Path | None = None
     """Folder of a published encoder's verified files, for a build."""
+    hashes: dict[str, str | None] = field(default_factory=dict)
+    """sha256 of files that a build hashed while it wrote them, by name in `folder`; all others are read again."""
 
 
 class RetrieverKind(Protocol):
@@ -74,7 +76,9 @@ class Dense:
         from mrsearch.retrieval.indexes import dense
 
         config: DenseRetriever = inputs.settings
-        return dense.build_dense(config, inputs.passages, inputs.folder, inputs.encoder)
+        facts, hashes = dense.build_dense(config, inputs.passages, inputs.folder, inputs.encoder)
+        inputs.hashes.update(hashes)
+        return facts
 
     def open(self, inputs: RetrieverInputs) -> Searcher:
         from mrsearch.retrieval.indexes import dense

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,23 @@ SERVING_ONLY = {"nprobe", "ef_search", "refine_factor", "shard_passages", "k1", 
 SERVING_ONLY_ENCODER = {"batch_size", "query_prefix"}
 
 
-def write_manifest(folder: Path, name: str, config: Retriever, store: PassageStore, **facts: Any) -> None:
+def write_manifest(
+    folder: Path,
+    name: str,
+    config: Retriever,
+    store: PassageStore,
+    hashes: Mapping[str, str | None] | None = None,
+    **facts: Any,
+) -> None:
     """Write `index.json` with the corpus hash and the size and sha256 of every other file below the folder, and beside
-    it samples of them, which are compared whenever the index is opened."""
+    it samples of them, which are compared whenever the index is opened. `hashes` has the sha256 of files whose writer
+    knows it, by name; the others are read."""
+    of_writers = hashes or {}
     files = {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+        str(file.relative_to(folder)): {
+            "bytes": file.stat().st_size,
+            "sha256": of_writers.get(str(file.relative_to(folder))) or file_sha256(file),
+        }
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name not in (FILE, SAMPLES)
     }

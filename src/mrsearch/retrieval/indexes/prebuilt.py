@@ -72,7 +72,7 @@ def import_index(
         keep_encoder(encoder, config, work)
         drop_journal(work / VECTORS)
         facts = {"dim": dim, "dtype": dtype, "encoder": encoder.fingerprint}
-        write_manifest(work, retriever_name, config, store, **facts)
+        write_manifest(work, retriever_name, config, store, {VECTORS: writer.sha256()}, **facts)
         publish_folder(work, out)
 
 

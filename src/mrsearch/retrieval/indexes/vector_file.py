@@ -8,6 +8,7 @@ memory, nothing is copied at the end, and the disk space is claimed at the start
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -20,6 +21,8 @@ from mrsearch.files import read_json, write_json
 COUNT_AT = slice(8, 16)
 """Where the header keeps the number of rows (after a four-byte type and the dimension)."""
 JOURNAL = "journal.json"
+HASHED_BYTES = 1 << 22
+"""Read at once."""
 
 
 class VectorWriter:
@@ -43,10 +46,15 @@ class VectorWriter:
             self.commit(0)
         self._dtype, self._offset, self._row_bytes = np.dtype(dtype), len(head), dim * np.dtype(dtype).itemsize
         self._file = path.open("r+b", buffering=0)  # not a memory map: its pages would stay resident
+        self._count, self._hashed, self._digest, self._in_order = count, self.done, hashlib.sha256(head), True
+        self._hash_done()
 
     def write(self, start: int, vectors: np.ndarray) -> None:
         """Put rows at start, start + 1, ...; they are safe after the next `commit`."""
         content = memoryview(np.ascontiguousarray(vectors, self._dtype).view(np.uint8).reshape(-1).data)
+        self._in_order &= start == self._hashed
+        self._digest.update(content)
+        self._hashed += len(vectors)
         self._file.seek(self._offset + start * self._row_bytes)
         while content:
             content = content[self._file.write(content) :]
@@ -57,6 +65,17 @@ class VectorWriter:
             os.fsync(self._file.fileno())
         write_json(self._journal, {"plan": self._plan, "done": done})
         self.done = done
+
+    def sha256(self) -> str | None:
+        """Of the whole file, without reading it; None where rows were not written once each and in order."""
+        return self._digest.hexdigest() if self._in_order and self._hashed == self._count else None
+
+    def _hash_done(self) -> None:
+        """Read the rows of the run before this one."""
+        self._file.seek(self._offset)
+        end = self._offset + self.done * self._row_bytes
+        while (size := min(HASHED_BYTES, end - self._file.tell())) and (content := self._file.read(size)):
+            self._digest.update(content)
 
 
 def drop_journal(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -35,6 +36,17 @@ def index(tmp_path: Path, store: PassageStore) -> Path:
     (folder / "encoder" / "weights.json").write_text("{}" * 500)
     write_manifest(folder, "dense", CONFIG, store)
     return folder
+
+
+def test_only_files_of_unknown_hashes_are_read(tmp_path: Path, store: PassageStore) -> None:
+    folder = tmp_path / "dense"
+    folder.mkdir()
+    for name in ("vectors.faiss", "graph.faiss"):
+        (folder / name).write_bytes(name.encode())
+    write_manifest(folder, "dense", CONFIG, store, {"vectors.faiss": "0" * 64, "graph.faiss": None})
+    files = json.loads((folder / FILE).read_text())["files"]
+    assert files["vectors.faiss"]["sha256"] == "0" * 64
+    assert files["graph.faiss"]["sha256"] == hashlib.sha256(b"graph.faiss").hexdigest()
 
 
 def _flip(place: int) -> Callable[[Path], None]:

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from mrsearch.config import load_run, load_study
+from mrsearch.files import file_sha256
 from mrsearch.retrieval.indexes import prebuilt
 from mrsearch.retrieval.indexes.index import open_searcher
+from mrsearch.retrieval.indexes.manifest import verify
 from mrsearch.retrieval.indexes.passages import PassageStore, build_store
 from mrsearch.retrieval.indexes.prebuilt import import_index
 from mrsearch.retrieval.indexes.vector_file import VectorWriter
@@ -43,6 +45,7 @@ def test_taken_over_in_the_retrievers_precision(published, tmp_path, monkeypatch
     monkeypatch.setattr(prebuilt, "BLOCK_ROWS", 128)
     import_index(study(index), "dense", corpus, parts, tmp_path / "dense")
     searcher = open_searcher(study(index), "dense", PassageStore(corpus), tmp_path)
+    verify(tmp_path / "dense")
     kept = vectors if index == "flat" else vectors.astype(np.float16)
     np.testing.assert_array_equal(searcher._rows, kept)
     assert not (tmp_path / "dense.work").exists()
@@ -66,8 +69,20 @@ def test_killed_import_goes_on_where_it_stopped(published, tmp_path, monkeypatch
     assert not (tmp_path / "dense").exists()
     import_index(study("torch"), "dense", corpus, parts, tmp_path / "dense")
     assert starts == [0, 100, 200, 300, 300, 400]
+    verify(tmp_path / "dense")
     searcher = open_searcher(study("torch"), "dense", PassageStore(corpus), tmp_path)
     np.testing.assert_array_equal(searcher._rows, vectors.astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("starts", "known"), [((0, 2, 4), True), ((0, 4, 2), False), ((0, 2), False), ((0, 0, 2), False)]
+)
+def test_a_file_of_vectors_knows_its_hash_where_rows_were_written_in_order(tmp_path, starts, known):
+    rows = np.arange(18, dtype=np.float32).reshape(6, 3)
+    writer = VectorWriter(tmp_path / "vectors", 6, 3, "float32", {})
+    for start in starts:
+        writer.write(start, rows[start : start + 2])
+    assert writer.sha256() == (file_sha256(tmp_path / "vectors") if known else None)
 
 
 def test_cut_or_foreign_parts_are_refused(published, tmp_path):
