@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from support.project import REAL_DATA, ROOT
 
-if not any(importlib.util.find_spec(engine) for engine in ("verl", "vllm")):
-    # Triton reads it when it is imported, which other tests than those of its kernels do too.
-    os.environ.setdefault("TRITON_INTERPRET", "1")
+if importlib.util.find_spec("triton") and not any(importlib.util.find_spec(engine) for engine in ("verl", "vllm")):
+    # Triton asks once, when it is imported, whether to interpret; what tests start shall not run kernels that way.
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("TRITON_INTERPRET", "1")
+        importlib.import_module("triton")
 SHARING_FOLDERS = ("tests/e2e/", "tests/integration/slurm/")
 
 
