@@ -41,7 +41,7 @@ STUDY_KEYS: dict[str, tuple[str, ...]] = {
     "training.kl_coef": (*_below((_ACTOR,), "use_kl_loss", "kl_loss_coef"), "algorithm.use_kl_in_reward"),
     "training.max_grad_norm": _below(_UPDATED, "grad_clip", "optim.clip_grad"),
     "training.lora": (
-        *_below(("actor_rollout_ref.model",), "lora_rank", "lora_alpha", "target_modules", "lora.merge"),
+        *_below(("actor_rollout_ref.model",), "lora*", "target_modules", "exclude_modules"),
         f"{_ACTOR}.checkpoint.save_lora_only",
     ),
     "training.loss_aggregation": (f"{_ACTOR}.loss_agg_mode",),

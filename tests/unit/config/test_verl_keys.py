@@ -26,6 +26,8 @@ def test_a_key_that_the_recipe_does_not_set_is_free(root, key: str) -> None:
         ("critic.optim.lr", 1e-5, "the recipe sets it from training.verl.critic_learning_rate: set that"),
         ("actor_rollout_ref.rollout.agent", 1, "the recipe sets it from training.verl.agent_workers: set that"),
         ("algorithm.rollout_correction", 1, "the recipe sets it from training.verl."),
+        ("actor_rollout_ref.model.lora.rank", 8, "the recipe sets it from training.lora: set that"),
+        ("actor_rollout_ref.model.lora_adapter_path", "x", "the recipe sets it from training.lora: set that"),
         ("critic.model.path", "x", "the recipe sets it from models: set that"),
         ("actor_rollout_ref.rollout.val_kwargs.n", 4, "validation is greedy"),
         ("actor_rollout_ref.rollout.engine_kwargs.vllm.trust_remote_code", True, "code in a model's folder never runs"),

@@ -43,6 +43,7 @@ def adapters(lora: Lora | None) -> dict[str, Any]:
         "lora_rank": lora.rank,
         "lora_alpha": lora.alpha,
         "target_modules": modules if isinstance(modules, str) else list(modules),
+        "exclude_modules": None,
         "lora": {"merge": True},
     }
 
