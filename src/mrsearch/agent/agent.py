@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mrsearch.agent.ports import Policy, SearchEngine
 from mrsearch.agent.records import MetaEpisode
@@ -29,6 +29,8 @@ class Agent:
     """The words, encoded for the policy's tokenizer."""
     watch: Watcher | None = None
     """Called where an episode begins, before and after a search, with an observation, and at the end."""
+    swappable: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Questions by benchmark, whose passages an intervention can show in the place of another one's."""
 
     def __post_init__(self) -> None:
         assert self.spec.protocol == self.renderer.protocol, "the renderer speaks another protocol than the spec"

@@ -187,12 +187,13 @@ async def find(transcript: Transcript, turn: Turn, engine: SearchEngine, topk: i
 def training_sequences(meta: MetaEpisode, protocol: Protocol) -> list[TrainingSequence]:
     """What a meta-episode trains, each sampled token at most once, under exactly the context it was sampled in.
 
-    One sequence for context `full`; else one per episode, whose loss_mask is 1 on that episode's own tokens alone.
-    Under a rolling context a sequence ends with the last turn that saw all of it. None where no episode exists.
+    One sequence for context `full` without a blanked episode; else one per episode, whose loss_mask is 1 on that
+    episode's own tokens alone. Under a rolling context a sequence ends with the last turn that saw all of it. None
+    where no episode exists.
     """
     if not meta.episodes:
         return []
-    if meta.context == "full":
+    if meta.context == "full" and meta.blanked_episode is None:
         turns = [turn for episode in meta.episodes for turn in episode.turns]
         sequence = TrainingSequence(meta.token_ids, meta.loss_mask, meta.episode_ids, meta.logprobs, turn_numbers(meta))
         sequences = [_seen_whole(sequence, turns, 0, protocol)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from mrsearch.agent.agent import Agent, Request
+from mrsearch.agent.interventions import intervened
 from mrsearch.agent.ircot import first_search, without_episodes
 from mrsearch.agent.meta_episode import run_episodes
 from mrsearch.agent.ports import Hit
@@ -29,12 +30,13 @@ class AgentProcedure(Protocol):
 
 
 async def run_procedure(question: Question, agent: Agent, request: Request) -> MetaEpisode:
-    """One question by the spec's procedure. The spec's own temperature goes before the request's."""
+    """One question by the spec's procedure. The spec's own temperature goes before the request's, and searches are what
+    its intervention makes of them."""
     spec = agent.spec
     if spec.temperature is not None:
         request = replace(request, temperature=spec.temperature)
     run: AgentProcedure = PROCEDURES.load(spec.procedure)
-    meta = await run(question, agent, request)
+    meta = await run(question, intervened(agent, question), request)
     if not isinstance(meta, MetaEpisode):
         raise ValueError(f"procedure {spec.procedure} of {PROCEDURES.package(spec.procedure)} returned no MetaEpisode")
     return meta

@@ -52,6 +52,7 @@ def to_line(record: MetaEpisode, pieces: UsedPieces | None = None, arrays: Writt
         "prompt_length": record.prompt_length,
         "episode_starts": record.episode_starts,
         "context": record.context,
+        **({} if record.blanked_episode is None else {"blanked_episode": record.blanked_episode}),
         "stop": record.stop,
         "search_failures": record.search_failures,
         "prompt_hits": prompt_hits,
@@ -93,6 +94,7 @@ def from_line(line: bytes | str, pieces: Pieces | None = None, arrays: ReadArray
         episode_starts=raw["episode_starts"],
         search_failures=raw["search_failures"],
         prompt_hits=None if prompt_hits is None else transcript.hits(prompt_hits),
+        blanked_episode=raw.get("blanked_episode"),
         tags=raw["tags"],
     )
 

@@ -105,12 +105,16 @@ class MetaEpisode:
     prompt_hits: list[Hit] | None = None
     """What the search behind the first prompt found, where no turn shows it: `ircot`'s, and `rag`'s where it found
     nothing. None where there was no such search."""
+    blanked_episode: int | None = None
+    """The episode, from 0, whose turns later ones did not see, by an intervention."""
     tags: dict[str, Any] = field(default_factory=dict)
     """Study, model, method, seed, decoding, scores: whatever the writer of a file adds."""
 
     def visible(self, episode: int) -> list[tuple[int, int]]:
         """Ranges of `token_ids` that stand in the context when `episode` begins, in order, up to its own part."""
         start = self.episode_starts[episode]
+        if self.blanked_episode is not None and episode > self.blanked_episode:
+            return [(0, self.seen_until_blank), (self.episode_starts[self.blanked_episode + 1], start)]
         if self.context == "independent" and episode:
             return [(0, self.prompt_length)]
         if self.context == "summary" and episode:
@@ -119,3 +123,9 @@ class MetaEpisode:
         if self.context == "full" or episode <= 1:
             return [(0, start)]
         return [(0, self.prompt_length), (self.episode_starts[episode - 1], start)]
+
+    @property
+    def seen_until_blank(self) -> int:
+        """How many tokens later episodes see up to the blanked one's first turn, its reflection prompt included."""
+        assert self.blanked_episode is not None, "no episode is blanked"
+        return self.episodes[self.blanked_episode].turns[0].start

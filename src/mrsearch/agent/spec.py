@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrsearch.config.installed import settings_of
+from mrsearch.config.interventions import BlankedEpisode, Intervention
 from mrsearch.config.methods import Context
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.study import Study
@@ -32,6 +33,8 @@ class AgentSpec:
     """End once this many answers in a row agree; None runs every episode."""
     stop_when_confident: float | None = None
     """End once an answer's confidence reaches this; None runs every episode."""
+    intervention: Intervention | None = None
+    """What the agent does without, to see what that changes."""
     procedure_settings: Any = None
     """Of an installed procedure, by its own model."""
 
@@ -41,6 +44,11 @@ class AgentSpec:
         if self.procedure in ("direct", "cot", "rag", "ircot"):
             return None
         return max(0, self.max_turns - spent - (not self.protocol.final_generation))
+
+    @property
+    def blanked_episode(self) -> int | None:
+        """The episode, from 0, whose turns no later one sees; None where all are seen that the context has."""
+        return self.intervention.episode - 1 if isinstance(self.intervention, BlankedEpisode) else None
 
     @classmethod
     def of(cls, study: Study, method_name: str) -> AgentSpec:
@@ -60,4 +68,5 @@ class AgentSpec:
             temperature=method.temperature,
             stop_after_agreeing=method.stop_after_agreeing,
             stop_when_confident=method.stop_when_confident,
+            intervention=method.intervention,
         )

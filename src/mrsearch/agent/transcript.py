@@ -28,6 +28,7 @@ class Transcript:
             episodes=[],
             stop=StopReason.context_limit,
             context=agent.spec.context,
+            blanked_episode=agent.spec.blanked_episode,
         )
         self._visible: list[int] = []
         self._turns = 0
@@ -54,11 +55,12 @@ class Transcript:
         number = len(self.meta.episodes)
         independent = self.meta.context == "independent"
         reflection = []
+        visible = self._inherited(number)
         if number and not independent:
             searches = self.agent.spec.searches_left(0)
-            reflection = self.renderer.reflection(self.last_token, self.meta.question.question, searches)
+            # What ends the assistant's turn depends on what the agent sees of it.
+            reflection = self.renderer.reflection(visible[-1], self.meta.question.question, searches)
         start = len(self.meta.token_ids) if number else 0
-        visible = self._inherited(number)
         protocol = self.renderer.protocol
         full = len(visible) + len(reflection) >= protocol.max_context_tokens
         if full and protocol.context_overflow == "end":
@@ -79,6 +81,8 @@ class Transcript:
         if number and context == "summary":
             summary = meta.episodes[-1].turns[-1]
             return prompt + meta.token_ids[summary.start : summary.end]
+        if meta.blanked_episode is not None and number == meta.blanked_episode + 1:
+            return meta.token_ids[: meta.seen_until_blank]
         if number > 1 and context == "previous":
             return prompt + meta.token_ids[meta.episode_starts[-1] :]
         return self._visible

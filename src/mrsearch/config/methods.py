@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from mrsearch.config.base import MOST, Measured, Model, Name, PositiveFloat, PositiveInt
 from mrsearch.config.installed import completed
+from mrsearch.config.interventions import Intervention, check_intervention
 from mrsearch.config.method_settings import SHARED, KeysOf, MethodRetrieval
 from mrsearch.config.protocol import Protocol
 from mrsearch.config.sft import WarmStart
@@ -20,7 +21,7 @@ ONE_GENERATION = ("direct", "cot", "rag")
 WITHOUT_SEARCH = ("direct", "cot")
 SETTINGS = ("training", "protocol", "retrieval", "warm_start")
 """Keys of a method that take the place of the study's."""
-IDLE = (*SETTINGS, "sweep", "procedure_settings", "procedure_package")
+IDLE = (*SETTINGS, "sweep", "procedure_settings", "procedure_package", "intervention")
 """Keys of a method that say nothing where they are empty."""
 
 
@@ -68,6 +69,9 @@ class Method(Model):
     compare_with: Name | None = None
     """Method that it is compared with beside the report's baseline: the table `paired` shows the differences and their
     tests."""
+    intervention: Intervention | None = None
+    """What its agents do without at test time; it may differ from `compare_with` by that alone. Example:
+    {kind: blanked_passages}."""
     training: Annotated[dict[str, Any], KeysOf(PolicyTraining)] = {}
     """Keys of the study's `training` with other values for this method alone. Example: {learning_rate: 2.0e-6}."""
     protocol: Annotated[dict[str, Any], KeysOf(Protocol)] = {}
@@ -197,6 +201,11 @@ class Method(Model):
                 "context: independent, temperature, stop_after_agreeing and stop_when_confident belong to evaluation: "
                 "give them to another method whose policy is this one"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _intervention_fits(self) -> Method:
+        check_intervention(self)
         return self
 
     @model_validator(mode="after")

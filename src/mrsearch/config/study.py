@@ -10,6 +10,7 @@ from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveInt, Seed
 from mrsearch.config.data import Benchmark, Data
 from mrsearch.config.generator import Generator
 from mrsearch.config.hops import by_hops
+from mrsearch.config.interventions import check_twins
 from mrsearch.config.method_settings import MethodRetrieval, joined, restored
 from mrsearch.config.methods import ONE_GENERATION, Method
 from mrsearch.config.models import LanguageModel
@@ -301,6 +302,7 @@ class Study(Model):
                     f"report.experiment names {name!r}, which is no method of this study: {_choices(self.methods)}"
                 )
         self._check_start_cycles()
+        check_twins(self)
         return self
 
     @model_validator(mode="after")

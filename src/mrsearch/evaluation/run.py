@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.answers import answers, drop_answers
+from mrsearch.agent.interventions import swappable_texts
 from mrsearch.agent.pieces import vocabulary_pieces
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
@@ -108,7 +109,8 @@ def _evaluate(
     started = time.monotonic()
     key = _inputs_key(study, model, method, seed, inputs, limit)
     files = {(b, d): record_file(cache / key, b, d) for b in study.benchmarks for d in study.evaluation.decoding}
-    questions_of = {name: _limited(read_questions(questions_file(questions, name)), limit) for name in study.benchmarks}
+    all_questions = {name: read_questions(questions_file(questions, name)) for name in study.benchmarks}
+    questions_of = {name: _limited(all_questions[name], limit) for name in all_questions}
     warnings = doubts(study, model, inputs["policy"], _texts(questions_of))
     for warning in warnings:
         log.warning("%s", warning)
@@ -127,7 +129,9 @@ def _evaluate(
             closing=protocol.tags.closing,
             template=protocol.chat_template,
         ) as loaded:
-            runner = _Runner(study, model, method, seed, loaded, engine)
+            # Also those that a limit leaves out, so that it changes no answer.
+            swappable = swappable_texts(itertools.chain.from_iterable(all_questions.values()))
+            runner = _Runner(study, model, method, seed, loaded, engine, swappable)
             asyncio.run(runner.run_all(todo, questions_of))
     _publish(files, out)
     cells = {
@@ -194,12 +198,14 @@ class _Runner:
         seed: int,
         policy: TorchPolicy | HttpPolicy,
         engine: OpenEngine | None,
+        swappable: Mapping[str, Sequence[str]],
     ) -> None:
         self.study, self.policy, self.engine, self.seed = study, policy, engine, seed
         self.model, self.method = model, method
         self.pieces = vocabulary_pieces(policy.tokenizer)
         self.tags = {"study": study.name, "model": model, "method": method, "seed": seed}
-        self.agent = Agent(policy, engine, AgentSpec.of(study, method), Renderer(policy.tokenizer, study.protocol))
+        renderer = Renderer(policy.tokenizer, study.protocol)
+        self.agent = Agent(policy, engine, AgentSpec.of(study, method), renderer, swappable=swappable)
 
     async def run_all(
         self, todo: Mapping[tuple[str, str], Path], questions_of: Mapping[str, Sequence[Question]]

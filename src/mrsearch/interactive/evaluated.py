@@ -6,12 +6,13 @@ import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrsearch.agent.agent import Agent, Request
 from mrsearch.agent.answers import answers
+from mrsearch.agent.interventions import swappable_texts
 from mrsearch.agent.procedures import run_procedure
 from mrsearch.agent.questions import read_questions
 from mrsearch.agent.record_files import write_records
@@ -67,6 +68,7 @@ async def _answered(
     study: Study, choice: AgentChoice, agent: Agent, questions: Sequence[Question], folder: Path
 ) -> list[MetaEpisode]:
     settings, decoding = study.evaluation, study.evaluation.decoding[choice.decoding]
+    agent = replace(agent, swappable=swappable_texts(questions))
     jobs = []
     for question in questions:
         # The id of an evaluation's request, so that the same question draws the same random numbers.

@@ -86,7 +86,7 @@ def _sizes(shape: Shape, context: int) -> dict[str, Any]:
 def _method(raw: dict[str, Any]) -> dict[str, Any]:
     if raw["train"]:
         raw["train"] |= {"start": "base"}
-    return raw | {"policy": None if raw["train"] else "base", "compare_with": None}
+    return raw | {"policy": None if raw["train"] else "base", "compare_with": None, "intervention": None}
 
 
 def _retrieval(study: Study) -> dict[str, Any]:

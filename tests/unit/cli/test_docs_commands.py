@@ -85,6 +85,10 @@ RUN_BY = {
     "snakemake --profile profile/local --config study=demo seeds=[1,2,3]": ("e2e/test_dag.py", '"seeds=[4,5]"'),
     "snakemake --profile profile/local --config study=my/study.yaml": ("e2e/conftest.py", "study=tests/e2e/tiny.yaml"),
     "snakemake --profile profile/local --config study=demo-verl": ("integration/verl/test_dag.py", '"study=demo-verl"'),
+    "snakemake --profile profile/local --config study=docs/guides/interventions.yaml": (
+        "integration/test_interventions.py",
+        'study="docs/guides/interventions.yaml"',
+    ),
     "snakemake --profile profile/local --config study=docs/guides/sweep.yaml": (
         "e2e/test_dag.py",
         '"study=docs/guides/sweep.yaml"',
