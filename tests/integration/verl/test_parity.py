@@ -389,7 +389,29 @@ def test_packing_by_tokens_gives_the_gradient_of_single_rows(study, recorded, en
     assert_equal(ours, theirs, record_property)
 
 
-def verl_gradient(study, recorded, engine, logprobs, shared, packed_tokens=None):
+@pytest.mark.parametrize("own", [{"fused_kernels": "torch"}, {"chunked_entropy": True}], ids=["fused", "chunked"])
+@pytest.mark.parametrize("recorded", METHODS[:1], indirect=True)
+def test_a_gradient_without_all_logits_at_once_is_the_same(
+    study, recorded, engine, shared, own, monkeypatch, record_property
+):
+    """With an entropy bonus, since entropies are what both compute in another way."""
+    from transformers import Qwen2ForCausalLM
+
+    changes = {**OPTIONS["entropy bonus"], "verl": study.training.verl.model_copy(update=own)}
+    training = study.training.model_copy(update=changes)
+    rows = local_rows(study, recorded)
+    ours = local_gradient(shared, rows, training)
+    changed = study.model_copy(update={"training": training})
+    fused = "fused_kernels" in own
+    monkeypatch.setattr(Qwen2ForCausalLM, "forward", before := Qwen2ForCausalLM.forward)  # verl replaces it
+    frugal = make_engine(changed, shared)
+    assert (Qwen2ForCausalLM.forward is not before) == fused
+    assert frugal.engine_config.entropy_from_logits_with_chunking is not fused
+    theirs = verl_gradient(changed, recorded, frugal, [[0.0] * len(row.token_ids) for row in rows], shared, fused=fused)
+    assert_equal(ours, theirs, record_property)
+
+
+def verl_gradient(study, recorded, engine, logprobs, shared, packed_tokens=None, fused=None):
     """The gradient of verl's actor under the recipe of the study; `logprobs` are those of the reference or, where
     weights correct for the server, of the server."""
     from tensordict import TensorDict
@@ -445,6 +467,8 @@ def verl_gradient(study, recorded, engine, logprobs, shared, packed_tokens=None)
     tu.assign_non_tensor(
         data, use_dynamic_bsz=False, use_remove_padding=False, calculate_entropy=config.entropy_coeff > 0
     )
+    if fused is not None:
+        tu.assign_non_tensor(data, use_remove_padding=True, use_fused_kernels=fused)
     if packed_tokens is not None:
         tu.assign_non_tensor(data, use_dynamic_bsz=True, max_token_len_per_gpu=packed_tokens)
     with engine.train_mode():
