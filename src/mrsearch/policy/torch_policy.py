@@ -52,7 +52,7 @@ class TorchPolicy:
     """
 
     def __init__(self, model: Any, tokenizer: Any, stop_rule: StopRule, autocast_dtype: str = "float32") -> None:
-        """products: arithmetic of a float32 model's products, of which bfloat16 also halves what is cached.
+        """autocast_dtype: arithmetic of a float32 model's products; bfloat16 also halves what is cached.
 
         ValueError for a model whose architecture is not supported.
         """
