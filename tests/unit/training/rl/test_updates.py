@@ -154,7 +154,7 @@ def updated(
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Weights after one update of a copy, and what is logged."""
     own, config = copy.deepcopy(model).eval(), PolicyTraining(**STEP, local=local)
-    logged = update(own, adamw(own, config), rows, config, step=0, seed=0, llds_coef=0.1)
+    logged = update(own, adamw(own, config), rows, config, step=0, seed=0, rate=config.learning_rate, llds_coef=0.1)
     return own.state_dict(), logged
 
 
@@ -188,5 +188,15 @@ def test_all_of_an_update_lies_where_the_model_does(
         for row in rows
     ]
     with tracing.patch(meta_nonzero_assume_all_nonzero=True):
-        update(elsewhere, adamw(elsewhere, config), even, config, step=0, seed=0, reference=elsewhere, llds_coef=0.1)
+        update(
+            elsewhere,
+            adamw(elsewhere, config),
+            even,
+            config,
+            step=0,
+            seed=0,
+            rate=0.0,
+            reference=elsewhere,
+            llds_coef=0.1,
+        )
     assert {weight.device.type for weight in elsewhere.parameters()} == {"meta"}
