@@ -66,6 +66,6 @@ def test_every_key_of_a_record_s_line_is_described() -> None:
     episodes = [Episode([turn], "answer", StopReason.answered)]
     lists = ([1] * 8, [1] * 8, [1] * 8, [-0.5] * 8)
     line = json.loads(to_line(MetaEpisode(Question("q", "?", ("a",)), *lists, 4, episodes, StopReason.answered)))
-    table = PAGE.partition("### The file, version 2")[2].partition("\nGaps are")[0]
+    table = PAGE.partition("### The file, version 3")[2].partition("\nGaps are")[0]
     described = set(re.findall(r"`(\w+)`", table))
     assert described >= line.keys() | line["episodes"][0].keys() | line["episodes"][0]["turns"][0].keys()
