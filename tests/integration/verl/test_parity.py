@@ -22,6 +22,7 @@ from mrsearch.config import Run, load_study
 from mrsearch.config.lora import Lora
 from mrsearch.learning.advantages import advantages
 from mrsearch.learning.losses import token_weights
+from mrsearch.policy.causal_model import load_model
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.retrieval.service.client import HttpEngine
 from mrsearch.training.adapters import Adapters, reference_of
@@ -30,7 +31,7 @@ from mrsearch.training.rl.turns import advantages_of_turns, member_turns
 from mrsearch.training.rl.updates import policy_loss
 from mrsearch.training.sequences import pad, score_tokens
 from mrsearch.training.turns import MemberTurns
-from mrsearch.training.verl.export import WRAPPER
+from mrsearch.training.verl.export import WRAPPER, merged_state, with_adapters
 from mrsearch.training.verl.rl import advantage, recipe
 from mrsearch.training.verl.rl.agent_loop import outputs
 from mrsearch.training.verl.rl.batches import FetchedBatch, read_row
@@ -298,6 +299,23 @@ def test_servers_get_weights_with_adapters_and_the_trained_model_keeps_them_apar
         torch.testing.assert_close(sent[name], by_hand, rtol=0, atol=1e-6)
     after = engine.module.state_dict()
     assert all(torch.equal(weight, after[name].full_tensor()) for name, weight in before.items())
+
+
+def test_a_checkpoint_of_adapters_is_taken_up_and_merges_to_what_servers_get(adapted, shared, tmp_path):
+    study, adapters, engine = adapted
+    sent = {name: weight.clone() for name, weight in engine.get_per_tensor_param()[0]}
+    engine.save_checkpoint(str(tmp_path))
+    state = merged_state(tmp_path)
+    assert state.keys() == {WRAPPER + name for name in adapters.state_dict()}
+    merged = with_adapters(load_model(shared / "base", "auto", generates=False), state, study.training.lora)
+    for name, weight in merged.state_dict().items():
+        torch.testing.assert_close(weight, sent[name], rtol=0, atol=1e-6)
+    with torch.no_grad():
+        for weight in engine.module.parameters():
+            if weight.requires_grad:
+                weight.zero_()
+    engine.load_checkpoint(str(tmp_path))
+    assert all(torch.equal(weight, sent[name]) for name, weight in engine.get_per_tensor_param()[0])
 
 
 def assert_equal(ours, theirs, record_property):
