@@ -171,8 +171,10 @@ def _training(study: Study) -> dict[str, object]:
     values: dict[str, object] = study.training.model_dump(mode="json", exclude=unread)
     if study.training.backend == "verl":
         # Alarms as if they were the default ones, so that trainings from before they were left out stay as they are.
-        values["verl"] = study.training.verl.model_copy(update={"health": HealthLimits()}).model_dump(mode="json")
-        return {key: value for key, value in values.items() if key != "local"}
+        settings = study.training.verl.model_copy(update={"health": HealthLimits()})
+        idle = {"mode"} if settings.mode == "sync" else set()
+        verl = {"verl": settings.model_dump(mode="json", exclude=idle)}
+        return {key: value for key, value in values.items() if key != "local"} | verl
     unused = {"verl", "local", *(key for key, value in LOSS_OPTIONS.items() if values[key] == value)}
     return {key: value for key, value in values.items() if key not in unused} | _local(study.training.local)
 

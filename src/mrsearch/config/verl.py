@@ -57,6 +57,10 @@ class VerlTraining(Model):
     """Who generates: vllm, a server of the environment for GPUs; sglang, of an environment of its own (`make
     train-sglang-env`, which `paths.gpu_environment` then names); or transformers, which tests and rehearsals without a
     GPU use."""
+    mode: Literal["sync", "one_step_off"] = "sync"
+    """sync: a step's meta-episodes begin and end with it; one_step_off: those of the next step are under way as well,
+    so that servers need not idle until the longest of a step has ended. Some began with the weights before the last
+    update then: set `old_logprobs: rollout` or `rollout_is`. The log's `staleness` is the number of updates."""
     tensor_parallel: PositiveInt = 1
     """GPUs that share one copy of the model for generation."""
     gpu_memory_utilization: float = Field(0.8, gt=0.0, lt=1.0)
@@ -150,6 +154,11 @@ class VerlTraining(Model):
             raise ValueError("export: best needs keep_best: true and validation_questions above 0")
         if self.max_logprob_difference is not None and self.old_logprobs == "rollout":
             raise ValueError("max_logprob_difference compares with recomputed values: set old_logprobs: recompute")
+        if self.max_logprob_difference is not None and self.mode != "sync":
+            raise ValueError(
+                f"max_logprob_difference compares one model's probabilities, and with mode: {self.mode} the server has "
+                "older weights: set mode: sync, or remove it"
+            )
         if self.rollout_is is not None and self.old_logprobs == "rollout":
             raise ValueError(
                 f"rollout_is ({self.rollout_is}) weighs by recomputed values, and with old_logprobs: rollout the ratio "

@@ -88,6 +88,23 @@ def test_a_critic_is_trained_on_two_nodes(changes, shared, retriever, tmp_path):
     assert "  balance_batch: false" in (training.out / "run" / "verl.yaml").read_text().splitlines()
 
 
+def test_meta_episodes_of_the_next_step_begin_with_this_one_and_are_all_counted(changes, shared, retriever, tmp_path):
+    own = {**changes["training.verl"], "mode": "one_step_off", "rollout_is": "token", "validation_questions": 0}
+    own |= {"keep_best": False, "export": "last"}
+    steps = {"training.steps": 3, "training.checkpoint_every": 50, "training.verl": own}
+    training = Training({**changes, **steps}, shared, tmp_path / "out")
+    assert training.ended(training.start()) == 0, training.tail()
+    rows = training.rows()
+    assert [(row["step"], row["missing"]) for row in rows] == [(0, 0), (1, 0), (2, 0)]
+    assert rows[0]["staleness_max"] == 0
+    # 1 where the server had answered before the policy was updated.
+    assert all(0 <= row["staleness"] <= row["staleness_max"] <= 1 for row in rows)
+    sums = [sum(12 * row["length"] for row in rows[: number + 1]) for number in range(3)]
+    assert [row["total_tokens"] for row in rows] == pytest.approx(sums)
+    assert (training.out / "run" / "checkpoints" / "global_step_3" / "transfer_queue").is_dir(), "what is under way"
+    assert (training.out / "model" / "model.safetensors").is_file()
+
+
 def kept(training):
     from dataclasses import asdict
 

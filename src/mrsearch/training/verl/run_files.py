@@ -91,7 +91,7 @@ class RunFiles:
 
     @property
     def rowless(self) -> Path:
-        """Folder of what meta-episodes took that made no row for verl, by step."""
+        """Folder of what meta-episodes took that made no row for verl."""
         return self.folder / "without-rows"
 
     @property

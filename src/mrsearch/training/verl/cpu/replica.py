@@ -31,15 +31,27 @@ class TransformersServer:
         torch.set_num_threads(1)
         self._policy, self._max_model_len = TorchPolicy.load(Path(model)), max_model_len
         self._version: int | None = None
-        self._asleep = False
+        self._awake, self._admitted = asyncio.Event(), asyncio.Event()
+        self._awake.set()
+        self._admitted.set()
+        self._running = 0
         self._requests = 0
         self._quiet: asyncio.Task[None] | None = None
 
     async def generate(
         self, prompt_ids: list[int], sampling_params: dict[str, Any], request_id: str, **_: Any
     ) -> TokenOutput:
-        """Sample a turn; it ends as `Policy` says."""
-        assert not self._asleep, "a server that sleeps was asked to generate"
+        """Sample a turn; it ends as `Policy` says. It waits while the server sleeps or admits none."""
+        while not (self._awake.is_set() and self._admitted.is_set()):
+            await self._awake.wait()
+            await self._admitted.wait()
+        self._running += 1
+        try:
+            return await self._sample(prompt_ids, sampling_params, request_id)
+        finally:
+            self._running -= 1
+
+    async def _sample(self, prompt_ids: list[int], sampling_params: dict[str, Any], request_id: str) -> TokenOutput:
         room = self._max_model_len - len(prompt_ids)
         sampling = Sampling(
             max_tokens=min(int(sampling_params["max_tokens"]), room),
@@ -83,13 +95,22 @@ class TransformersServer:
 
     async def sleep(self) -> None:
         self._policy.forget()
-        self._asleep = True
+        self._awake.clear()
 
     async def wake_up(self) -> None:
-        self._asleep = False
+        self._awake.set()
 
     async def resume(self, tags: list[str]) -> None:
-        self._asleep = False
+        self._awake.set()
+
+    async def abort_all_requests(self, reject_request: bool = False) -> None:
+        """Return once no turn is being sampled; those that are asked for wait. None is cut short."""
+        self._admitted.clear()
+        while self._running:
+            await asyncio.sleep(QUIET_SECONDS)
+
+    async def resume_generation(self) -> None:
+        self._admitted.set()
 
     async def clear_kv_cache(self) -> None:
         self._policy.forget()
@@ -97,7 +118,7 @@ class TransformersServer:
     async def _no_operation(self, *_: Any, **__: Any) -> None:
         """What only servers with a device have to do."""
 
-    abort_all_requests = resume_generation = release_kv_cache = resume_kv_cache = _no_operation
+    release_kv_cache = resume_kv_cache = _no_operation
     start_profile = stop_profile = _no_operation
 
 

@@ -102,7 +102,7 @@ class MetaEpisodeLoop(AgentLoopBase):
         # verl counts steps from 1. Validation is greedy, training never is.
         questions, step = study.training.train_batch_size, row["global_steps"] - 1
         if request.temperature > 0 and not rows:
-            note_rowless(self.files, step, request.id, MetaEpisodeCounts.of(meta), retries)
+            note_rowless(self.files, row["uid"], row["session_id"], MetaEpisodeCounts.of(meta), retries)
         elif request.temperature > 0 and groups.is_candidate(step, question.id, questions):
             rows[0].extra_fields[RECORD] = to_line(meta).decode()
         return rows

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TRAINER = "mr_search"
 """Name of our trainer and of our agent loop in verl's registries."""
+AHEAD = f"{TRAINER}_one_step_off"
+"""Name of our trainer that generates the next step beside this one."""
 
 
 def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
@@ -193,5 +195,18 @@ def _trainer(run: TrainingRun, files: RunFiles) -> dict[str, Any]:
         "resume_mode": "auto",
         "default_local_dir": str(files.checkpoints),
         "validation_data_dir": str(run.folder / "validation"),
-        "v1": {"trainer_mode": TRAINER},
+        "v1": {"trainer_mode": TRAINER} if verl.mode == "sync" else _one_step_off(),
+    }
+
+
+def _one_step_off() -> dict[str, Any]:
+    """One step's questions more than are trained on are under way; a step waits for all that began before it."""
+    return {
+        "trainer_mode": AHEAD,
+        "colocate_async": {"num_warmup_batches": 1},
+        "sampler": {
+            "custom_sampler": {"path": "pkg://mrsearch.training.verl.rl.replay", "name": "QuestionBuffer"},
+            "max_off_policy_threshold": 2,
+            "max_off_policy_strategy": "wait",
+        },
     }

@@ -21,6 +21,8 @@ NAMES = {
     "actor/displaced": "displaced",
     "timing_s/step": "seconds",
     "training/rollout_probs_diff_mean": "logprob_difference",
+    "training/off_policy/trajectory_staleness_worst/mean": "staleness",
+    "training/off_policy/trajectory_staleness_worst/max": "staleness_max",
 }
 """verl's metrics under the local trainer's names."""
 

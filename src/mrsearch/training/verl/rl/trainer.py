@@ -1,4 +1,4 @@
-"""verl's synchronous trainer with per-episode advantages, strict counting, health and early ends."""
+"""verl's trainers with per-episode advantages, strict counting, health and early ends."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import transfer_queue as tq
 from omegaconf import open_dict
 from tensordict import TensorDict
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
-from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.workers.utils.padding import response_to_nested
 
@@ -35,7 +37,7 @@ from mrsearch.training.verl.rl.batches import FetchedBatch, fetch, sessions
 from mrsearch.training.verl.rl.beliefs import batch_gains
 from mrsearch.training.verl.rl.correction import rollout_weights
 from mrsearch.training.verl.rl.groups import keep_groups
-from mrsearch.training.verl.rl.recipe import TRAINER
+from mrsearch.training.verl.rl.recipe import AHEAD, TRAINER
 from mrsearch.training.verl.rl.recorder import Recorder, translated
 from mrsearch.training.verl.rl.resumption import monitors_of, resumed_log
 from mrsearch.training.verl.rl.rowless import forget_rowless, read_rowless
@@ -52,9 +54,12 @@ PHASES = {
 """Parts of the start by the attribute that verl sets at the end of each, for it calls nothing there."""
 
 
-@register_trainer(TRAINER)
-class EpisodeTrainer(PPOTrainerSync):
-    """One step is: meta-episodes, advantages by episode, updates. verl does all but what stands here."""
+class EpisodeSteps(PPOTrainer):  # type: ignore[misc, unused-ignore]
+    """One step is: meta-episodes, advantages by episode, updates. verl does all but what stands here; when
+    meta-episodes begin and end, one of its trainers does, which stands behind this class."""
+
+    mode: ClassVar[str]
+    """Name of that trainer, by which verl decides how its replay buffer and its checkpoints work."""
 
     def __init__(self, config: Any) -> None:
         self.settings = config[TRAINER]
@@ -76,8 +81,7 @@ class EpisodeTrainer(PPOTrainerSync):
         self._batch: Any = None
         self.logger: Any = None
         with open_dict(config):
-            # verl decides by this name how its replay buffer and its checkpoints work.
-            config.trainer.v1.trainer_mode = "sync"
+            config.trainer.v1.trainer_mode = self.mode
             if self.settings.row_per_episode:
                 config.actor_rollout_ref.actor.ppo_mini_batch_size *= self.settings.episodes
         super().__init__(config)
@@ -103,7 +107,6 @@ class EpisodeTrainer(PPOTrainerSync):
         self.clock.saved()
         done = self.global_steps - 1
         self.tally = Tally(**(read_json(self.files.counters(done)) or {}))
-        forget_rowless(self.files)
         steps = resumed_log(self.run, self.files, done)
         require_health(self.monitors, steps.rows())
         self.logger = Recorder(self.logger, steps, self.run.tracker())
@@ -157,7 +160,7 @@ class EpisodeTrainer(PPOTrainerSync):
         Meta-episodes without a row are not missing.
         """
         expected = self.training.train_batch_size * self.training.group_size
-        self._rowless = read_rowless(self.files, self.global_steps - 1)
+        self._rowless = read_rowless(self.files, self._groups())
         missing = expected - len(sessions(batch.keys, batch.tags)) - len(self._rowless[0])
         metrics["mr_search/missing_meta_episodes"] = self._missing = missing
         limit = self.training.verl.max_missing
@@ -166,6 +169,10 @@ class EpisodeTrainer(PPOTrainerSync):
                 f"{missing} of {expected} meta-episodes of step {self.global_steps} are missing, more than "
                 f"training.verl.max_missing ({limit}) allows: their errors stand above in this log"
             )
+
+    def _groups(self) -> Iterable[str] | None:
+        """Ids of the step's questions; None where all meta-episodes that were noted are of this step."""
+        raise NotImplementedError
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
         batch = super()._compute_old_log_prob(batch, metrics)
@@ -309,3 +316,30 @@ class EpisodeTrainer(PPOTrainerSync):
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._began
+
+
+@register_trainer(TRAINER)
+class EpisodeTrainer(EpisodeSteps, PPOTrainerSync):
+    """Every meta-episode of a step begins and ends with it."""
+
+    mode = "sync"
+
+    def on_step_begin(self) -> None:
+        """No note of another step, or of an earlier attempt at this one, is left."""
+        super().on_step_begin()
+        forget_rowless(self.files)
+
+    def _groups(self) -> None:
+        return None
+
+
+@register_trainer(AHEAD)
+class AheadTrainer(EpisodeSteps, PPOTrainerColocateAsync):
+    """The next step's meta-episodes begin with this one's; while the policy is updated they wait, and go on with its
+    new weights."""
+
+    mode = "colocate_async"
+
+    def _groups(self) -> tuple[str, ...]:
+        groups: tuple[str, ...] = self.replay_buffer.questions
+        return groups
