@@ -1,4 +1,5 @@
-"""The study demo-verl through Snakemake: warm start, verl on two processes, SIGKILL, resume, export, evaluation."""
+"""The study demo-verl through Snakemake: warm start, adapters trained with verl on two processes, SIGKILL, resume,
+merge and export, evaluation. Trainings of all weights go on after a stop in test_endings.py."""
 
 import json
 import os
@@ -10,11 +11,20 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+import torch.distributed.tensor  # so that shards can be read
 from support.project import ROOT
 
 from mrsearch.agent.record_files import read_records
 
 PATIENCE = 600
+ADAPTED = {
+    "warm_start.steps": 50,
+    "training.lora": {"rank": 4, "alpha": 8},
+    "training.learning_rate": 1e-3,
+    "training.kl_coef": 0.01,
+}
+"""The reference of the KL term is the policy without its adapters."""
 
 
 class Dag:
@@ -28,7 +38,7 @@ class Dag:
         paths = {"results": str(self.folder / "results"), "resources": str(self.folder / "resources")}
         paths["train_environment"] = str(ROOT / ".venv-train")
         command = [str(ROOT / ".venv/bin/snakemake"), "--profile", "profile/local", "--nolock", *self.targets()]
-        command += ["--config", "study=demo-verl", f"paths={json.dumps(paths)}", "overrides={warm_start.steps: 50}"]
+        command += ["--config", "study=demo-verl", f"paths={json.dumps(paths)}", f"overrides={json.dumps(ADAPTED)}"]
         self.log = self.folder / name
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("VERL_", "PYTEST", "RAY_"))}
         with self.log.open("w") as log:
@@ -110,8 +120,12 @@ def test_the_checkpoints_are_of_two_ranks_and_the_newest_and_the_best_are_kept(d
     steps = sorted(int(folder.name.rpartition("_")[2]) for folder in (dag.run / "checkpoints").glob("global_step_*"))
     best = json.loads((dag.run / "best.json").read_text())["step"]
     assert steps == sorted({4, 5, best})
-    names = {path.name for path in (dag.run / "checkpoints" / "global_step_5" / "actor").glob("model_*.pt")}
-    assert names == {f"model_world_size_2_rank_{rank}.pt" for rank in (0, 1)}
+    files = sorted((dag.run / "checkpoints" / "global_step_5" / "actor").glob("model_*.pt"))
+    assert [file.name for file in files] == [f"model_world_size_2_rank_{rank}.pt" for rank in (0, 1)]
+    for file in files:
+        adapters = torch.load(file, weights_only=True)
+        assert len(adapters) == 2 * 2 * 7, "two for each of seven layers in two blocks"
+        assert all(".lora_" in name for name in adapters)
 
 
 def test_the_exported_policy_is_the_trained_one_and_was_evaluated(dag):
@@ -123,7 +137,8 @@ def test_the_exported_policy_is_the_trained_one_and_was_evaluated(dag):
     start = load_file(models / "warm_start" / "seed0" / "model" / "model.safetensors")
     end = load_file(models / "mr_search" / "seed0" / "model" / "model.safetensors")
     assert start.keys() == end.keys()
-    assert any((start[name] != end[name]).any() for name in start)
+    changed = {name for name in start if (start[name] != end[name]).any()}
+    assert changed == {name for name in start if name.endswith("_proj.weight")}
     records = list(read_records(Path(dag.targets()[0])))
     assert len(records) == 8
     assert all(record.episodes for record in records)
