@@ -22,6 +22,8 @@ if INSTALLED:  # the tests of the other environment run without all this
     os.environ |= {"VERL_USE_EXTERNAL_MODULES": "mrsearch.training.verl.cpu.plugin", "VERL_PLATFORM": "cpu"}
     os.environ |= {"VERL_USE_EXTERNAL_PLUGINS": "none", "GLOO_SOCKET_IFNAME": "lo", "TOKENIZERS_PARALLELISM": "false"}
     os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    # Two tests run at once: workers at Ray's nice 15 would starve beside the other.
+    os.environ |= {"RAY_worker_niceness": "0"}
 NEED_RAY = ("test_dag", "test_failures", "test_ray_cluster")
 
 
