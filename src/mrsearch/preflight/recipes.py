@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mrsearch.cluster.environments import tools_first
 from mrsearch.config import Run, Study, write_study
+from mrsearch.config.layout import STUDY_FILE
 from mrsearch.config.load import digest
 from mrsearch.config.site import Site
 from mrsearch.preflight.findings import Unchecked
@@ -44,7 +45,7 @@ def overrides(run: Run, study: Study, site: Site | None) -> Iterator[str]:
 
 def _composed(study: Study, method: str, interpreter: Interpreter, site: Site | None) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="mrsearch-preflight-") as folder:
-        file = Path(folder) / "study.json"
+        file = Path(folder) / STUDY_FILE
         write_study(study, file)
         names = ["--study", str(file), "--model", next(iter(study.models)), "--method", method]
         command = command_of(interpreter, ["-m", "mrsearch.cli", "verl-config", *names], site)
