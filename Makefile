@@ -2,7 +2,7 @@
 #
 #   make demo       run the embedded study and print its table
 #   make test       run all tests
-#   make test-fast  run the unit tests, which need no verl
+#   make test-fast  run the quick unit tests, in about two minutes
 #   make report     write report.html of a study that has run and print its table (STUDY=demo)
 #   make lint       check style, types and workflow
 #   make train-env  install verl for trainings without a GPU into .venv-train
@@ -86,7 +86,7 @@ TWO := -n 2 --no-loadscope-reorder
 test-fast test: export OMP_NUM_THREADS = 1
 
 test-fast: $(INSTALLED)
-	@$(BIN)/python $(PYTEST) $(TWO) tests/unit
+	@$(BIN)/python $(PYTEST) $(TWO) -m "not slow" tests/unit
 
 test: $(INSTALLED) $(LEXICAL) $(TRITON) $(TRAIN) $(VLLM_CPU)
 	@$(BIN)/python $(PYTEST) $(TWO)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrsearch.agent.meta_episode import training_sequences
 from mrsearch.agent.records import ActionKind, StopReason
 from mrsearch.config.protocol import Protocol
+
+pytestmark = pytest.mark.slow
 
 LINES = [
     "<think> find </think> <search> Gadurin prize </search>",

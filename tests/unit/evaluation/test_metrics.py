@@ -29,6 +29,8 @@ from mrsearch.evaluation.score_files import write_scores
 from mrsearch.evaluation.scores import TRANSITIONS, score_record, score_row, transitions
 from mrsearch.evaluation.significance import sign_flip_test
 
+pytestmark = pytest.mark.slow
+
 WORDS = st.lists(st.sampled_from(["the", "a", "Paris", "city", "of", "-", "light", "1,000"]), max_size=4).map(" ".join)
 
 

@@ -17,6 +17,8 @@ from mrsearch.config import Study
 from mrsearch.data.subsets import hashed_id
 from mrsearch.evaluation import run as evaluation_run
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = 5
 
 

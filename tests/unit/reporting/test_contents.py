@@ -14,6 +14,8 @@ from mrsearch.reporting import contents
 from mrsearch.reporting.figures.writer import write_figures
 from mrsearch.reporting.tables.writer import write_tables
 
+pytestmark = pytest.mark.slow
+
 STUDIES = [*sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml")), "docs/guides/sweep.yaml"]
 
 

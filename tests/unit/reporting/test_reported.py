@@ -14,6 +14,8 @@ from mrsearch.evaluation.provenance import describe
 from mrsearch.reporting.reported import reported, tables_for
 from mrsearch.reporting.tables.writer import write_tables
 
+pytestmark = pytest.mark.slow
+
 TABLE1 = reported().tables["table1"]
 CELLS = [(model, method) for model, rows in TABLE1.models.items() for method in rows]
 

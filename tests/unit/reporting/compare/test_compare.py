@@ -28,6 +28,8 @@ from mrsearch.reporting.compare.writer import write_comparison
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.tables.writer import write_tables
 
+pytestmark = pytest.mark.slow
+
 
 def run(study: Study, root: Path) -> Path:
     """Results of a study below `root`: what its evaluations and its report write."""

@@ -19,6 +19,8 @@ from mrsearch.reporting.figures.scaling import scaling_curves
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.tables import scaling
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(small_study: Study) -> Study:

@@ -27,6 +27,8 @@ from mrsearch.reporting.tables.paired import paired_table
 from mrsearch.reporting.tables.table import Mark, mark_best, number, to_latex
 from mrsearch.reporting.tables.writer import main_table_text, write_tables
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def metrics(small_study: Study, make_records: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from mrsearch.config import Study, write_study
 from mrsearch.reporting.viewer import StudyRecords, write_viewer
 from mrsearch.reporting.viewer.records import instructive, packed, shown_record
 
+pytestmark = pytest.mark.slow
+
 MARKUP = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc")
 """Ways to turn text into markup or code."""
 

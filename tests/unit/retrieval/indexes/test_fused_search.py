@@ -13,6 +13,8 @@ from mrsearch.retrieval.indexes import fused_search, shards
 from mrsearch.retrieval.indexes.ranking import rank
 from mrsearch.retrieval.indexes.torch_index import TorchIndex
 
+pytestmark = pytest.mark.slow
+
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton has packages for Linux alone (envs/triton.lock.txt)"
 )
