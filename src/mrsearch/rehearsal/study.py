@@ -39,7 +39,7 @@ def rehearsed(study: Study, model: str | None = None, batch: int = 64) -> Study:
     raw["resources"]["train"] |= {"nodes": 1}
     decoding = study.report.decoding
     raw["evaluation"]["decoding"] = {decoding: raw["evaluation"]["decoding"][decoding]}
-    raw["report"] |= {"baseline": method, "scaling": False, "tables": {}}
+    raw["report"] |= {"baseline": method, "scaling": False, "tables": {}, "experiment": None}
     return Study.model_validate(raw)
 
 
