@@ -168,6 +168,17 @@ def test_r1_without_search_and_rejection_sampling_train(shared, tmp_path):
             assert {(row["searches"], row["turns"]) for row in logged} == {(0, 1)}
 
 
+def test_groups_without_variance_make_room_for_others(shared, warm, tmp_path):
+    filtered = {**OVERRIDES, "training.steps": 2, "training.filter_groups": {"max_num_gen_batches": 3}}
+    train(shared, tmp_path, "search_r1", warm / "model", filtered)
+    log = rows(tmp_path)
+    size, members = (filtered[f"training.{key}"] for key in ("train_batch_size", "group_size"))
+    assert {row["generated_groups"] for row in log} <= {size, 2 * size, 3 * size}
+    assert any(row["generated_groups"] > size for row in log)
+    sums = [sum(row["length"] * row["generated_groups"] * members for row in log[: n + 1]) for n in range(2)]
+    assert [row["total_tokens"] for row in log] == pytest.approx(sums)
+
+
 def test_terms_of_a_reward_are_trained_on_and_logged_apart(shared, tmp_path):
     reward = {"terms": {"searches": -0.25, "no_answer": -0.5}}
     methods = {"methods.shaped": {"episodes": 2, "train": {"algorithm": "mr_search", "reward": reward}}}

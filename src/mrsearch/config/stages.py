@@ -164,9 +164,10 @@ def _behaviour(study: Study, method: str, *excluded: str) -> dict[str, object]:
 
 def _training(study: Study) -> dict[str, object]:
     """Reinforcement learning without rewards, without alarms, without a schedule that changes nothing, without the
-    settings of a trainer that is not in use, without adapters where there are none, and without the local trainer's
-    options that it does not use."""
-    unread = {"checkpoint_minutes", "reward", "reasoning", *([] if study.training.lora else ["lora"])}
+    settings of a trainer that is not in use, without adapters and a choice of groups where there are none, and without
+    the local trainer's options that it does not use."""
+    unread = {"checkpoint_minutes", "reward", "reasoning"}
+    unread |= {key for key in ("lora", "filter_groups") if getattr(study.training, key) is None}
     unread |= {"lr_scheduler_type", "min_lr_ratio"} if study.training.lr_scheduler_type == "constant" else set()
     values: dict[str, object] = study.training.model_dump(mode="json", exclude=unread)
     if study.training.backend == "verl":

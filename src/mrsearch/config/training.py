@@ -17,6 +17,7 @@ from mrsearch.config.base import (
     PositiveFloat,
     PositiveInt,
 )
+from mrsearch.config.filter_groups import FilterGroups
 from mrsearch.config.installed import completed
 from mrsearch.config.local import LocalTraining
 from mrsearch.config.lora import Lora
@@ -47,6 +48,8 @@ class PolicyTraining(Model):
     """Meta-episodes per question (the paper's G)."""
     mini_batch_size: PositiveInt = 256
     """Questions of one optimizer step, whole groups; divides `train_batch_size` (paper: 512 / 256)."""
+    filter_groups: FilterGroups | None = None
+    """Whether groups without variance make room for others; null trains on every group that is generated (paper)."""
     epochs: PositiveInt = 1
     """Passes over each step's meta-episodes."""
     micro_batch_size: PositiveInt = 40
@@ -148,6 +151,15 @@ class PolicyTraining(Model):
             raise ValueError(
                 f"lr_scheduler_type: cosine with token_budget ({self.token_budget:,}) needs backend: local: verl "
                 "lowers the rate over steps alone: end the training by steps, or set lr_scheduler_type: constant"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_of_their_step(self) -> PolicyTraining:
+        if self.backend == "verl" and self.filter_groups is not None and self.verl.mode != "sync":
+            raise ValueError(
+                f"filter_groups needs verl.mode: sync, and it is {self.verl.mode}, where the next step's questions are "
+                "drawn before this one's groups are known: set one of them back"
             )
         return self
 

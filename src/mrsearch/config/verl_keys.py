@@ -26,6 +26,7 @@ STUDY_KEYS: dict[str, tuple[str, ...]] = {
     "training.train_batch_size": ("data.train_batch_size",),
     "training.group_size": (f"{_ROLLOUT}.n",),
     "training.mini_batch_size": (f"{_ACTOR}.ppo_mini_batch_size",),
+    "training.filter_groups": ("algorithm.filter_groups.enable", "trainer.v1.sampler.sampler_kwargs*"),
     "training.epochs": _below(_UPDATED, "ppo_epochs"),
     "training.learning_rate": (f"{_ACTOR}.optim.lr",),
     "training.betas": _below(_UPDATED, "optim.betas"),
@@ -114,7 +115,6 @@ FIXED_KEYS: dict[str, tuple[str, ...]] = {
         "reward.num_workers",
         "trainer.critic_warmup",
     ),
-    "every meta-episode of a step is counted and trained on": ("algorithm.filter_groups.enable",),
     "questions come in a fixed order, whole": (
         *_below(("data",), "shuffle", "truncation", "dataloader_num_workers"),
         f"{_ACTOR}.shuffle",

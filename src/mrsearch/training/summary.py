@@ -10,6 +10,7 @@ from torch import Tensor
 from mrsearch.agent.records import StopReason
 from mrsearch.agent.rewards import SCORE
 from mrsearch.agent.tally import MetaEpisodeCounts
+from mrsearch.training.group_choice import varied_groups
 
 
 def step_summary(
@@ -63,6 +64,4 @@ def zero_variance_groups(rewards_QGN: Tensor, exists_QGN: Tensor) -> float:
     """Share of groups in which no episode's reward differs between the members that have it: they teach nothing."""
     if not rewards_QGN.numel():
         return 1.0
-    highest_QN = rewards_QGN.masked_fill(~exists_QGN, -float("inf")).amax(1)
-    lowest_QN = rewards_QGN.masked_fill(~exists_QGN, float("inf")).amin(1)
-    return float((highest_QN <= lowest_QN).all(-1).float().mean())
+    return float((~varied_groups(rewards_QGN, exists_QGN)).float().mean())

@@ -23,6 +23,7 @@ ADAPTED = {
     "training.lora": {"rank": 4, "alpha": 8},
     "training.learning_rate": 1e-3,
     "training.kl_coef": 0.01,
+    "training.filter_groups": {"max_num_gen_batches": 2},
 }
 """The reference of the KL term is the policy without its adapters."""
 
@@ -107,6 +108,9 @@ def test_killed_after_a_checkpoint_it_leaves_nothing_behind_and_ends_well_when_r
     assert {"reward", "missing", "entropy", "gradient_norm", "logprob_difference", "alarms"} <= rows[-1].keys()
     assert all(row["missing"] == 0 and row["logprob_difference"] < 1e-6 for row in rows)
     assert any(row["gradient_norm"] > 0 for row in rows)
+    assert {row["generated_groups"] for row in rows} <= {8, 16}
+    sums = [sum(row["length"] * row["generated_groups"] * 4 for row in rows[: n + 1]) for n in range(5)]
+    assert [row["total_tokens"] for row in rows] == pytest.approx(sums), "what is not trained on is counted"
     groups = [asdict(record)["tags"] for record in read_records(trained / "groups.jsonl.zst")]
     assert [tags["step"] for tags in groups] == [step for step in (0, 1, 2, 4) for _ in range(2 * 4)]
     for tags in groups:

@@ -38,6 +38,7 @@ def digests(study: Study) -> dict[str, str]:
         ("training.lr_scheduler_type", "cosine", {"train"}),
         ("training.min_lr_ratio", 0.5, set()),
         ("training.lora", {}, {"train"}),
+        ("training.filter_groups", {}, {"train"}),
         ("training.verl.validate_every", 7, set()),
         ("training.reasoning.action", "stop", set()),
         ("training.local.validate_every", 10, set()),

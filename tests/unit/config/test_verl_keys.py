@@ -31,7 +31,7 @@ def test_a_key_that_the_recipe_does_not_set_is_free(root, key: str) -> None:
         ("critic.model.path", "x", "the recipe sets it from models: set that"),
         ("actor_rollout_ref.rollout.val_kwargs.n", 4, "validation is greedy"),
         ("actor_rollout_ref.rollout.engine_kwargs.vllm.trust_remote_code", True, "code in a model's folder never runs"),
-        ("algorithm.filter_groups.enable", True, "every meta-episode of a step is counted and trained on: remove it"),
+        ("algorithm.filter_groups.enable", True, "the recipe sets it from training.filter_groups: set that"),
         ("trainer.resume_mode", "disable", "always goes on from its newest checkpoint: remove it"),
         ("balance_batch", True, "'balance_batch' is no dotted key of verl's"),
         ("+trainer.balance_batch", True, "is no dotted key of verl's"),

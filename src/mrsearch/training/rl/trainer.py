@@ -16,7 +16,6 @@ from mrsearch.agent.questions import read_questions
 from mrsearch.agent.reasoning import ReasoningCounts, reasoning_shares
 from mrsearch.agent.records import MetaEpisode, Question
 from mrsearch.agent.renderer import Renderer
-from mrsearch.agent.rewards import episode_rewards
 from mrsearch.agent.spec import AgentSpec
 from mrsearch.agent.tally import MetaEpisodeCounts, Tally
 from mrsearch.cluster.stopping import Stopped, StopRequest
@@ -31,7 +30,7 @@ from mrsearch.training.health import ReasoningMonitor, Unhealthy, require_health
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.optimizer import adamw
 from mrsearch.training.rl.learning_rate import learning_rate
-from mrsearch.training.rl.rollouts import draw_questions, reward_tensors, roll_out, training_rows
+from mrsearch.training.rl.rollouts import step_groups, training_rows
 from mrsearch.training.rl.turns import advantages_of_turns, member_turns
 from mrsearch.training.rl.updates import update
 from mrsearch.training.rl.validator import Validator
@@ -126,12 +125,11 @@ class LocalTrainer:
     ) -> dict[str, Any]:
         config, train, seed = self.run.study.training, self.run.settings, self.run.seed
         rate = learning_rate(config, step, self.tally.tokens)
-        questions = draw_questions(pool, config.train_batch_size, seed, step)
-        metas = roll_out(questions, policy, self.engine, spec, renderer, config, seed=seed, step=step)
-        counts = self.count(step, metas)
-        settings = self.run.study.reward_of(self.run.method)
-        rewarded = [episode_rewards(meta, settings, spec.protocol) for meta in metas]
-        rewards, exists = reward_tensors([reward.values for reward in rewarded], config.group_size, spec.episodes)
+        reward = self.run.study.reward_of(self.run.method)
+        generated = step_groups(pool, policy, self.engine, spec, renderer, config, reward, seed=seed, step=step)
+        counts = self.count(step, generated.metas)
+        trained = generated.trained(config.train_batch_size)
+        metas, rewards, exists = trained.metas, trained.rewards_QGN, trained.exists_QGN
         advantages_QGN = advantages(
             estimator_of(train), rewards, exists, gamma=train.gamma, episode_mask=train.episode_mask
         )
@@ -148,10 +146,13 @@ class LocalTrainer:
         if self.show and step % config.checkpoint_every == 0:
             self.show(step, metas)
         before, self._retries = self._retries, search_retries(self.engine)
-        summary = step_summary(counts, rewards, exists, search_retries=self._retries - before)
-        reasoning = [ReasoningCounts.of(meta, spec.protocol.tags) for meta in metas]
+        retries = self._retries - before
+        summary = step_summary(counts, generated.rewards_QGN, generated.exists_QGN, search_retries=retries)
+        reasoning = [ReasoningCounts.of(meta, spec.protocol.tags) for meta in generated.metas]
         summary |= reasoning_shares(reasoning, self.run.study.methods[self.run.method].searches)
-        summary |= term_means([reward.terms for reward in rewarded], spec.episodes, len(counts))
+        summary |= term_means([rewarded.terms for rewarded in generated.rewards], spec.episodes, len(counts))
+        if config.filter_groups is not None:
+            summary["generated_groups"] = len(generated.rewards_QGN)
         return {**summary, **turn_summary(members, train), **updated}
 
     def count(self, step: int, metas: Sequence[MetaEpisode]) -> list[MetaEpisodeCounts]:

@@ -40,7 +40,8 @@ def settings(run: TrainingRun, ray: str | None = None) -> dict[str, Any]:
             "gamma": 1.0 if critic else train.gamma,
             "lam": training.verl.gae_lambda,
             "use_kl_in_reward": False,
-            # verl would judge a group by its last rewards, and forget what it threw away before anybody counted it.
+            # verl would judge a group by its last rewards, and forget what it threw away before anybody counted it:
+            # `training.filter_groups` has a buffer of its own.
             "filter_groups": {"enable": False},
             "rollout_correction": {
                 "bypass_mode": training.verl.old_logprobs == "rollout",
@@ -77,15 +78,21 @@ def compose(changes: dict[str, Any]) -> DictConfig:
     choice = [f"actor_rollout_ref.rollout.name={rollout}"]
     actor = changes["actor_rollout_ref"]["actor"]
     further = {name: None for name in ("base_mode", "llds_coef") if name in actor["policy_loss"]}
-    open_up = partial(_open_up, policy_loss=further, adapters=recipe_model.SAVE_ADAPTERS in actor["checkpoint"])
+    open_up = partial(
+        _open_up,
+        policy_loss=further,
+        adapters=recipe_model.SAVE_ADAPTERS in actor["checkpoint"],
+        sampler=dict.fromkeys(changes["trainer"]["v1"].get("sampler", {}).get("sampler_kwargs", {})),
+    )
     return compose_with("ppo_trainer", changes, TRAINER, open_up, choice, changes[TRAINER]["overrides"])
 
 
-def _open_up(config: Any, policy_loss: dict[str, None], adapters: bool) -> None:
+def _open_up(config: Any, policy_loss: dict[str, None], adapters: bool, sampler: dict[str, None]) -> None:
     config.actor_rollout_ref.actor.policy_loss.update(policy_loss)
     if adapters:
         config.actor_rollout_ref.actor.checkpoint[recipe_model.SAVE_ADAPTERS] = None
     config.ray_kwargs.ray_init.address = None
+    config.trainer.v1.sampler.sampler_kwargs = sampler
     for model in (config.actor_rollout_ref.model, config.critic.model):
         model.override_config = {"attn_implementation": None}
     for worker in (config.actor_rollout_ref.actor, config.actor_rollout_ref.ref):
@@ -195,8 +202,22 @@ def _trainer(run: TrainingRun, files: RunFiles) -> dict[str, Any]:
         "resume_mode": "auto",
         "default_local_dir": str(files.checkpoints),
         "validation_data_dir": str(run.folder / "validation"),
-        "v1": {"trainer_mode": TRAINER} if verl.mode == "sync" else _one_step_off(),
+        "v1": _one_step_off() if verl.mode == "one_step_off" else _synchronous(run),
     }
+
+
+def _synchronous(run: TrainingRun) -> dict[str, Any]:
+    """A step trains on its own groups, on those that vary where they are filtered."""
+    filtered = run.study.training.filter_groups
+    if filtered is None:
+        return {"trainer_mode": TRAINER}
+    episodes = run.study.methods[run.method].episodes
+    settings = {"max_num_gen_batches": filtered.max_num_gen_batches, "episodes": episodes}
+    return {"trainer_mode": TRAINER, "sampler": {"custom_sampler": _buffer("VariedBuffer"), "sampler_kwargs": settings}}
+
+
+def _buffer(name: str) -> dict[str, str]:
+    return {"path": "pkg://mrsearch.training.verl.rl.replay", "name": name}
 
 
 def _one_step_off() -> dict[str, Any]:
@@ -205,7 +226,7 @@ def _one_step_off() -> dict[str, Any]:
         "trainer_mode": AHEAD,
         "colocate_async": {"num_warmup_batches": 1},
         "sampler": {
-            "custom_sampler": {"path": "pkg://mrsearch.training.verl.rl.replay", "name": "QuestionBuffer"},
+            "custom_sampler": _buffer("QuestionBuffer"),
             "max_off_policy_threshold": 2,
             "max_off_policy_strategy": "wait",
         },

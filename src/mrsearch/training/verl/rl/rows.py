@@ -29,6 +29,8 @@ RECORD = "mrsearch_record"
 class Facts:
     """What the trainer needs to know of a row besides its tokens; plain values only."""
 
+    question: str
+    """The question's id."""
     rewards: list[float]
     """Reward of every episode that took place."""
     terms: dict[str, list[float]]
@@ -82,6 +84,7 @@ def loop_rows(
     for sequence in sequences:
         start = meta.prompt_length
         facts = Facts(
+            question=meta.question.id,
             rewards=rewarded.values,
             terms=rewarded.terms,
             spans=spans(sequence.episode_ids[start:]),

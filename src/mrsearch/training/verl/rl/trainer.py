@@ -75,6 +75,7 @@ class EpisodeSteps(PPOTrainer):  # type: ignore[misc, unused-ignore]
         self._row: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
         self._rowless: tuple[list[MetaEpisodeCounts], int] = [], 0
+        self._discarded: FetchedBatch | None = None
         self._saved, self._missing, self._began = -1, 0, 0.0
         self._entropy_scale = 1.0
         self._scores: dict[str, float] = {}
@@ -159,9 +160,11 @@ class EpisodeSteps(PPOTrainer):  # type: ignore[misc, unused-ignore]
 
         Meta-episodes without a row are not missing.
         """
-        expected = self.training.train_batch_size * self.training.group_size
+        groups, self._discarded = self._generated()
+        expected = groups * self.training.group_size
         self._rowless = read_rowless(self.files, self._groups())
-        missing = expected - len(sessions(batch.keys, batch.tags)) - len(self._rowless[0])
+        discarded = len(self._discarded.counts()) if self._discarded else 0
+        missing = expected - len(sessions(batch.keys, batch.tags)) - discarded - len(self._rowless[0])
         metrics["mr_search/missing_meta_episodes"] = self._missing = missing
         limit = self.training.verl.max_missing
         if missing > limit * expected:
@@ -173,6 +176,10 @@ class EpisodeSteps(PPOTrainer):  # type: ignore[misc, unused-ignore]
     def _groups(self) -> Iterable[str] | None:
         """Ids of the step's questions; None where all meta-episodes that were noted are of this step."""
         raise NotImplementedError
+
+    def _generated(self) -> tuple[int, FetchedBatch | None]:
+        """How many groups the step generated, and the rows of those that it does not train on."""
+        return self.training.train_batch_size, None
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
         batch = super()._compute_old_log_prob(batch, metrics)
@@ -241,15 +248,21 @@ class EpisodeSteps(PPOTrainer):  # type: ignore[misc, unused-ignore]
 
     def _note(self, fetched: FetchedBatch) -> None:
         """Keep what the log says of this step; ValueError once too many searches have failed."""
-        rewards_QGN, exists_QGN, _ = group_tensors(fetched.rows, self.settings.episodes)
+        generated = [fetched, *([self._discarded] if self._discarded else [])]
+        rows = [row for batch in generated for row in batch.rows]
+        rewards_QGN, exists_QGN, _ = group_tensors(rows, self.settings.episodes)
         counts, retries = self._rowless
-        counts = [*fetched.counts(), *counts]
-        retries += fetched.search_retries()
+        counts = [*(count for batch in generated for count in batch.counts()), *counts]
+        retries += sum(batch.search_retries() for batch in generated)
         self._row = step_summary(counts, rewards_QGN, exists_QGN, self._missing, retries)
+        if self.training.filter_groups is not None:
+            self._row["generated_groups"] = self._generated()[0]
         lengths_B = fetched.response_mask_BT.sum(-1).float()
         self._entropy_scale = (self.training.loss_scale_factor or 1) / max(1.0, float(lengths_B[lengths_B > 0].mean()))
-        self._row |= reasoning_shares(fetched.reasoning(), self.study.methods[self.run.method].searches)
-        self._row |= term_means(fetched.terms(), self.settings.episodes, len(counts))
+        reasoning = [counted for batch in generated for counted in batch.reasoning()]
+        self._row |= reasoning_shares(reasoning, self.study.methods[self.run.method].searches)
+        terms = [values for batch in generated for values in batch.terms()]
+        self._row |= term_means(terms, self.settings.episodes, len(counts))
         for count in counts:
             self.tally.add(count)
         self.tally.check_searches(self.study, f"{self.run.method}, step {self.global_steps}")
@@ -331,6 +344,11 @@ class EpisodeTrainer(EpisodeSteps, PPOTrainerSync):
 
     def _groups(self) -> None:
         return None
+
+    def _generated(self) -> tuple[int, FetchedBatch | None]:
+        if self.training.filter_groups is None:
+            return super()._generated()
+        return self.replay_buffer.generated, self.replay_buffer.discarded
 
 
 @register_trainer(AHEAD)

@@ -18,6 +18,7 @@ VARIANTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("paper", "mr_search", {}),
     ("paper", "mr_search", {"training.verl": {"use_dynamic_bsz": False, "fused_kernels": "triton"}}),
     ("paper", "mr_search", {"training.lora": {}}),
+    ("paper", "mr_search", {"training.filter_groups": {}}),
     ("paper", "mr_search", {"training.verl.mode": "one_step_off"}),
     ("baselines", "search_r1_ppo", {}),
     ("baselines", "search_r1_ppo", {"training.verl.use_dynamic_bsz": False}),
