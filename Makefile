@@ -2,7 +2,7 @@
 #
 #   make demo       run the embedded study and print its table
 #   make test       run all tests
-#   make test-fast  run the quick unit tests, in about two minutes
+#   make test-fast  run the quick unit tests, in about three minutes
 #   make report     write report.html of a study that has run and print its table (STUDY=demo)
 #   make lint       check style, types and workflow
 #   make train-env  install verl for trainings without a GPU into .venv-train
