@@ -120,11 +120,12 @@ def step_groups(
     most = 1 if filtered is None else filtered.max_num_gen_batches
     questions: list[Question] = []
     metas: list[MetaEpisode] = []
+    rewards: list[EpisodeRewards] = []
     while True:
         batch = draw_questions(pool, size, seed, step, questions)
         metas += roll_out(batch, policy, engine, spec, renderer, config, seed=seed, step=step, first=len(questions))
         questions += batch
-        rewards = [episode_rewards(meta, reward, spec.protocol) for meta in metas]
+        rewards += [episode_rewards(meta, reward, spec.protocol) for meta in metas[len(rewards) :]]
         tensors = reward_tensors([rewarded.values for rewarded in rewards], config.group_size, spec.episodes)
         enough = int(varied_groups(*tensors).sum()) >= size
         if enough or len(questions) >= most * size or len(pool) < len(questions) + size:
