@@ -66,12 +66,11 @@ def generation_memory(study: Study, shape: Shape) -> dict[str, float]:
 def _update(shape: Shape, local: LocalUpdates, tokens: int) -> dict[str, float]:
     """tokens: of one forward and backward pass."""
     size = VALUE_BYTES[local.dtype]
-    block = shape.hidden * shape.head * 2 * (shape.heads + shape.kv_heads) + 3 * shape.hidden * shape.intermediate
     layers = 1 if local.gradient_checkpointing else shape.layers
     output = shape.vocabulary * shape.hidden * (FLOAT_BYTES + (0 if size == FLOAT_BYTES else 2 * size))
     return {
         **{name: count * shape.parameters for name, count in STATE.items()},
-        "converted blocks": 0.0 if size == FLOAT_BYTES else layers * block * size,
+        "converted blocks": 0.0 if size == FLOAT_BYTES else layers * shape.block_parameters * size,
         "output layer and its gradient": output,
         "inputs of blocks": shape.layers * tokens * shape.hidden * FLOAT_BYTES,
         "activations": layers * tokens * _activation_bytes(shape, size),

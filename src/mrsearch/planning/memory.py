@@ -55,13 +55,12 @@ def _update(shape: Shape, tokens: float, gpus: int, checkpointing: bool, lora: L
     trained = shape.trained(lora)
     numbers = {"weights": shape.parameters + (trained if lora else 0), "gradients": trained, "moments": trained}
     gathered = WEIGHT_BYTES + (0 if lora else 4)  # frozen weights have no gradients beside them
-    block = shape.hidden * shape.head * 2 * (shape.heads + shape.kv_heads) + 3 * shape.hidden * shape.intermediate
     embedding = shape.vocabulary * shape.hidden
     layers = 1 if checkpointing else shape.layers
     activations = tokens * WEIGHT_BYTES * (ACTIVATION_COPIES * shape.hidden + 3 * shape.intermediate)
     return {
         **{name: size * numbers[name] / gpus for name, size in STATE.items()},
-        "gathered weights": (2 * block + embedding * (1 if shape.tied else 2)) * gathered,
+        "gathered weights": (2 * shape.block_parameters + embedding * (1 if shape.tied else 2)) * gathered,
         "inputs of checkpointed blocks": shape.layers * tokens * shape.hidden * WEIGHT_BYTES,
         "activations": layers * activations,
         "logits": tokens * shape.vocabulary * WEIGHT_BYTES,

@@ -31,9 +31,12 @@ class Shape:
     @property
     def parameters(self) -> int:
         """Weights of embeddings, attention and gated feed-forward blocks; biases and norms are left out."""
-        attention = self.hidden * self.head * (2 * self.heads + 2 * self.kv_heads)
-        block = attention + 3 * self.hidden * self.intermediate
-        return self.layers * block + self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return self.layers * self.block_parameters + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def block_parameters(self) -> int:
+        """Weights of one block's linear layers."""
+        return sum(inputs * outputs for inputs, outputs in self.linear_layers.values())
 
     @property
     def linear_layers(self) -> dict[str, tuple[int, int]]:
