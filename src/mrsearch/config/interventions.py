@@ -87,13 +87,9 @@ def check_twins(study: Study) -> None:
     for name, method in study.methods.items():
         if method.intervention is None or method.compare_with is None:
             continue
-        twin = study.methods[method.compare_with]
-        differing = [
-            key
-            for key, value in _behaviour(study, name).items()
-            if value != _behaviour(study, method.compare_with)[key]
-        ]
-        if twin.intervention is not None:
+        of_twin = _behaviour(study, method.compare_with)
+        differing = [key for key, value in _behaviour(study, name).items() if value != of_twin[key]]
+        if study.methods[method.compare_with].intervention is not None:
             differing = ["intervention"]
         if differing:
             raise ValueError(
