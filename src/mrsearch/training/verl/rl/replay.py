@@ -80,10 +80,10 @@ class VariedBuffer(ReplayBuffer):
             if not self.pending_keys[partition_id] and not self.running_keys[partition_id]:
                 break
             last_debug_time = self._wait_for_next_poll(partition_id, last_debug_time)
-        rowless = sorted(self.finished_keys[partition_id] | self.failure_keys[partition_id])
-        rows = self._rows_of(partition_id, set(rowless))
+        groups = sorted(self.finished_keys[partition_id] | self.failure_keys[partition_id])
+        rows = self._rows_of(partition_id, set(groups))
         if not rows.keys:
-            return dict.fromkeys(rowless, False)
+            return dict.fromkeys(groups, False)
         fetched = fetch(rows)
         rewards_QGN, exists_QGN, positions = group_tensors(fetched.rows, int(self.sampler_kwargs["episodes"]))
         varied = varied_groups(rewards_QGN, exists_QGN).tolist()
@@ -91,7 +91,7 @@ class VariedBuffer(ReplayBuffer):
         group_numbers = {group: q for (group, _), (q, _) in positions.items()}
         order = sorted(group_numbers, key=lambda group: sha256(f"{step}/{questions[group]}".encode()).digest())
         return {group: varied[group_numbers[group]] for group in order} | {
-            group: False for group in rowless if group not in group_numbers
+            group: False for group in groups if group not in group_numbers
         }
 
     def _rows_of(self, partition_id: str, groups: set[str]) -> KVBatchMeta:
