@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from mrsearch.config.training import PolicyTraining
+from mrsearch.training.cosine import half_cosine
 
 
 def learning_rate(config: PolicyTraining, step: int, tokens: int) -> float:
@@ -19,5 +18,4 @@ def learning_rate(config: PolicyTraining, step: int, tokens: int) -> float:
     share = (step + 1 - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     if config.token_budget is not None:
         share = max(share, tokens / config.token_budget)
-    lowest = config.min_lr_ratio
-    return rate * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share)))))
+    return rate * half_cosine(min(1.0, max(0.0, share)), config.min_lr_ratio)

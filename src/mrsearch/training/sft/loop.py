@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from mrsearch.config.sft import Sft, SupervisedTraining, WarmStart
 from mrsearch.policy.causal_model import load_model
 from mrsearch.policy.tokenizer import load_tokenizer
 from mrsearch.training import checkpoints
+from mrsearch.training.cosine import half_cosine
 from mrsearch.training.export import export_model
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.optimizer import adamw
@@ -117,7 +117,7 @@ def learning_rate(config: WarmStart | Sft, step: int) -> float:
     if done < config.warmup_steps:
         return config.learning_rate * done / config.warmup_steps
     progress = (done - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress)))
+    return config.learning_rate * half_cosine(progress, FINAL_RATE)
 
 
 def train_step(
