@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mrsearch.cluster.jobs import Launcher, ManagedLauncher
 from mrsearch.cluster.local import LocalLauncher, LocalTaskLauncher
+from mrsearch.config.resources import Resources
 from mrsearch.config.site import load_site
-from mrsearch.config.study import Resources
 
 if TYPE_CHECKING:
     from mrsearch.cluster.slurm import SlurmLauncher

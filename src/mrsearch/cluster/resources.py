@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.config import ConfigError, Run, Study
+from mrsearch.config.resources import Resources
 from mrsearch.config.site import load_site
-from mrsearch.config.study import Resources
 
 
 class JobResources:

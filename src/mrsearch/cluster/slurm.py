@@ -28,8 +28,8 @@ from mrsearch.cluster.queue import (
 )
 from mrsearch.cluster.stopping import SCRATCH
 from mrsearch.cluster.task import Task, TaskSpec, write_task
+from mrsearch.config.resources import Resources
 from mrsearch.config.site import Site
-from mrsearch.config.study import Resources
 
 if TYPE_CHECKING:
     import submitit

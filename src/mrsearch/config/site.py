@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from mrsearch.config.base import Model, Name, NonNegativeInt, PositiveFloat, PositiveInt
 from mrsearch.config.load import validated
+from mrsearch.config.resources import Resources, StageResources
 from mrsearch.config.source import ConfigError, read_yaml
-from mrsearch.config.study import Resources, StageResources
 
 STAGES = tuple(StageResources.model_fields)
 

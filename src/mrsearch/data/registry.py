@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mrsearch.config.base import Model, PositiveInt, Repository, Seed, check_commit
+from mrsearch.config.choices import choices
 from mrsearch.config.data import holds_out
 from mrsearch.config.hub_rows import HubFile, PassageFields, QuestionFields, RowFormat
 from mrsearch.config.retrieval import DenseRetriever
@@ -127,7 +128,7 @@ def row(name: str, kind: str | None = None) -> RegistryEntry:
     """The row of that name; ValueError lists the known names where there is none (of that kind)."""
     rows = {key: value for key, value in registry().items() if kind in (None, value.kind)}
     if name not in rows:
-        raise ValueError(f"{name!r} is no {kind or 'row'} of the registry: known are {', '.join(sorted(rows))}")
+        raise ValueError(f"{name!r} is no {kind or 'row'} of the registry: {choices(rows)}")
     return rows[name]
 
 

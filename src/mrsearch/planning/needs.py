@@ -11,7 +11,7 @@ from pathlib import Path
 from mrsearch.config import Study
 from mrsearch.config.lora import Lora
 from mrsearch.config.models import LanguageModel
-from mrsearch.config.study import Resources
+from mrsearch.config.resources import Resources
 from mrsearch.planning import local, memory
 from mrsearch.planning.shapes import Shape, shape_of
 from mrsearch.retrieval.indexes import footprint

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mrsearch.config import Study
-from mrsearch.config.study import Resources
+from mrsearch.config.resources import Resources
 from mrsearch.data import registry
 from mrsearch.planning import local, memory, needs, speed
 from mrsearch.planning.shapes import Shape, shape_of

@@ -12,7 +12,7 @@ from mrsearch.cluster.environments import gpu_python, python_of
 from mrsearch.cluster.launchers import managed_launcher
 from mrsearch.cluster.managed import ManagedJob, Show
 from mrsearch.config import Study
-from mrsearch.config.study import Resources
+from mrsearch.config.resources import Resources
 from mrsearch.training.log import TrainingLog
 from mrsearch.training.outlook import Budget
 from mrsearch.training.run import TrainingRun

@@ -10,8 +10,8 @@ import pytest
 
 from mrsearch.cluster.managed import ManagedJob
 from mrsearch.cluster.slurm import SlurmLauncher
+from mrsearch.config.resources import Resources
 from mrsearch.config.site import load_site
-from mrsearch.config.study import Resources
 
 from .cluster import NODES, TestCluster
 from .training import SITE, wait_until

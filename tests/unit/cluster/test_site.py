@@ -13,8 +13,8 @@ from mrsearch.cluster.environments import command_on_gpus, inside_container
 from mrsearch.cluster.resources import JobResources
 from mrsearch.cluster.slurm import SlurmLauncher
 from mrsearch.config import ConfigError, Run, Study, load_study
+from mrsearch.config.resources import Resources
 from mrsearch.config.site import Partition, Site, load_site
-from mrsearch.config.study import Resources
 
 GPU = {
     "cores": 64,

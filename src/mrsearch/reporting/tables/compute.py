@@ -14,7 +14,7 @@ from typing import Any
 
 from mrsearch.config import Study
 from mrsearch.config.layout import MODELS, StudyFolder
-from mrsearch.config.study import Resources
+from mrsearch.config.resources import Resources
 from mrsearch.reporting.contents import COMPUTE
 from mrsearch.reporting.frame import method_label
 from mrsearch.reporting.tables.files import write_table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from mrsearch.config.choices import choices
 from mrsearch.config.installed_retriever import InstalledRetriever
 from mrsearch.config.retrieval import Retriever
 from mrsearch.config.study import Study
@@ -56,7 +57,5 @@ def open_searcher(study: Study, retriever_name: str, store: PassageStore, indexe
 def _retriever(study: Study, name: str) -> Retriever:
     retrievers = study.retrieval.retrievers
     if name not in retrievers:
-        raise ValueError(
-            f"retriever ({name!r}) is not in retrieval.retrievers: known are {', '.join(sorted(retrievers))}"
-        )
+        raise ValueError(f"retriever ({name!r}) is not in retrieval.retrievers: {choices(retrievers)}")
     return retrievers[name]

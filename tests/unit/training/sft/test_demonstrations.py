@@ -9,7 +9,7 @@ from support.tiny import tiny_model, word_tokenizer
 
 from mrsearch.agent.ports import SearchError
 from mrsearch.config import ConfigError, Run, load_study, stages
-from mrsearch.config.study import Resources
+from mrsearch.config.resources import Resources
 from mrsearch.files import read_json
 from mrsearch.training.run import Inputs, Outputs, TrainingRun
 from mrsearch.training.sft.demonstration_file import Demonstration, DemonstrationFile, write_demonstrations
