@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from mrsearch.config.renamed import renaming
@@ -65,6 +73,25 @@ class Model(BaseModel):
                 hint = f": {WRITE_TEXT}" if _holds(field.annotation, str) else ""
                 raise PydanticCustomError(TRUTH_VALUE, "is no truth value{hint}", {"key": name, "hint": hint})
         return raw
+
+
+class SparseModel(Model):
+    """A model some of whose keys are written only where they say something, so that the digests of studies from before
+    there were such keys stay as they are."""
+
+    idle_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys that are left out while they are at their defaults."""
+
+    def left_out(self) -> tuple[str, ...]:
+        """The idle keys of this value; for models whose other keys decide which those are."""
+        return self.idle_keys
+
+    @model_serializer(mode="wrap")
+    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        idle = {key for key in self.left_out() if getattr(self, key) == fields[key].default}
+        return {key: value for key, value in values.items() if key not in idle}
 
 
 def _holds(annotation: Any, *types: Any) -> bool:

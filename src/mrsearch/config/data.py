@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Model, Name, PositiveInt, Seed, Share
+from mrsearch.config.base import Model, Name, PositiveInt, Seed, Share, SparseModel
 from mrsearch.config.hops import Hops
 from mrsearch.config.hub_rows import HubRow
 
@@ -128,9 +128,10 @@ def holds_out(data: Data, source: str) -> bool:
     return data.kind != "world" and data.validation_share is not None and source == VALIDATION
 
 
-class Benchmark(Model):
+class Benchmark(SparseModel):
     """One benchmark of a study."""
 
+    idle_keys: ClassVar = ("hops",)
     source: Name | None = None
     """Name of the questions at the data source; null is the benchmark's own name."""
     label: str | None = None
@@ -144,9 +145,3 @@ class Benchmark(Model):
     hops: Hops | None = None
     """Whether its questions need one fact or several, each found through another; null takes what is known of the
     synthetic world's and of the registry's questions."""
-
-    @model_serializer(mode="wrap")
-    def _without_unsaid_hops(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Hops are left out where the study does not say them, so that its digests stay as they are."""
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "hops" or value is not None}

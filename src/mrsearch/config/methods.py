@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import MOST, Measured, Model, Name, PositiveFloat, PositiveInt
+from mrsearch.config.base import MOST, Measured, Model, Name, PositiveFloat, PositiveInt, SparseModel
 from mrsearch.config.installed import completed
 from mrsearch.config.interventions import Intervention, check_intervention
 from mrsearch.config.method_settings import SHARED, KeysOf, MethodRetrieval
@@ -21,8 +21,6 @@ ONE_GENERATION = ("direct", "cot", "rag")
 WITHOUT_SEARCH = ("direct", "cot")
 SETTINGS = ("training", "protocol", "retrieval", "warm_start")
 """Keys of a method that take the place of the study's."""
-IDLE = (*SETTINGS, "sweep", "procedure_settings", "procedure_package", "intervention")
-"""Keys of a method that say nothing where they are empty."""
 
 
 class SweepPoint(Model):
@@ -34,9 +32,10 @@ class SweepPoint(Model):
     """Values by key; those that are no numbers by their names."""
 
 
-class Method(Model):
+class Method(SparseModel):
     """One row of the tables: an inference procedure, the policy that runs it and, for some, its training."""
 
+    idle_keys: ClassVar = (*SETTINGS, "sweep", "procedure_settings", "procedure_package", "intervention")
     label: str | None = None
     """How tables and figures call it; null is the method's own name."""
     procedure: Procedure | Name = "meta_episode"
@@ -129,13 +128,6 @@ class Method(Model):
     def stops_early(self) -> bool:
         """Whether it may end before its last episode."""
         return self.stop_after_agreeing is not None or self.stop_when_confident is not None
-
-    @model_serializer(mode="wrap")
-    def _without_idle_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings of its own and its point in a sweep are left out where it has none, so that digests of studies
-        without any stay as they are."""
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key not in IDLE or value}
 
     @model_validator(mode="before")
     @classmethod

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mrsearch.config.base import Model, Name, NonNegativeFloat, PositiveInt
+from mrsearch.config.base import Model, Name, NonNegativeFloat, PositiveInt, SparseModel
 from mrsearch.config.chat import ChatTemplate
 from mrsearch.config.installed import completed, settings_of
 from mrsearch.config.presets import TAKE_FROM, merged
@@ -64,9 +64,29 @@ INVALID_ACTION_HINT = (
 )
 
 
-class Prompts(Model):
+FORMAT_KEYS = (
+    "preset",
+    "wording",
+    "tags",
+    "title_quotes",
+    "strip_passages",
+    "observation_limit",
+    "context_overflow",
+    "turns_are",
+    "final_generation",
+    "invalid_action_role",
+    "reflection",
+    "chat",
+    "chat_template",
+    "answer",
+)
+"""Keys that `own` leaves at their defaults."""
+
+
+class Prompts(SparseModel):
     """The texts the agent reads. Each `{field}` must appear exactly as shown in the default."""
 
+    idle_keys: ClassVar = ("summary", "budget")
     system: str | None = None
     """System message; null leaves whatever the model's chat template does by itself."""
     search: str = SEARCH_PROMPT
@@ -104,14 +124,6 @@ class Prompts(Model):
             "ircot": self.ircot,
         }.get(procedure, self.search)
 
-    @model_serializer(mode="wrap")
-    def _without_idle_texts(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Prompts of summaries and budgets are left out at their defaults, so that digests of studies without any stay
-        as they are."""
-        values: dict[str, Any] = handler(self)
-        idle = {"summary": SUMMARY_PROMPT, "budget": ""}
-        return {key: value for key, value in values.items() if key not in idle or value != idle[key]}
-
     @field_validator("budget")
     @classmethod
     def _has_searches(cls, text: str) -> str:
@@ -134,9 +146,10 @@ class Prompts(Model):
         return text
 
 
-class Protocol(Model):
+class Protocol(SparseModel):
     """Prompts, formats and budgets shared by training and evaluation."""
 
+    idle_keys: ClassVar = ("preset_settings", "preset_package")
     preset: Literal["own", "search_r1", "mr_search", "r1_searcher"] | Name = "own"
     """Whose prompts and format hold where a key is not given: this project's, those of published checkpoints, or what
     an installed package adds. Example: search_r1."""
@@ -242,19 +255,9 @@ class Protocol(Model):
         name = raw.get("preset", "own") if isinstance(raw, dict) else None
         return merged(preset_keys(name, raw.get("preset_settings")), raw) if isinstance(name, str) else raw
 
-    @model_serializer(mode="wrap")
-    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Under `own`, keys of other formats are left out while they say nothing, so that digests of studies that use
-        none of them stay as they are."""
-        values: dict[str, Any] = handler(self)
-        values = {key: value for key, value in values.items() if key not in OF_PACKAGES or value}
-        if self.preset != "own":
-            return values
-        return {
-            key: value
-            for key, value in values.items()
-            if key not in FORMAT_KEYS or getattr(self, key) != type(self).model_fields[key].default
-        }
+    def left_out(self) -> tuple[str, ...]:
+        """Under `own`, keys of other formats as well."""
+        return (*self.idle_keys, *(FORMAT_KEYS if self.preset == "own" else ()))
 
     @model_validator(mode="after")
     def _budgets_fit(self) -> Protocol:
@@ -268,27 +271,6 @@ class Protocol(Model):
         if self.chat == "none" and self.prompts.system is not None:
             raise ValueError("prompts.system needs a chat template, but chat is none: leave one of them out")
         return self
-
-
-OF_PACKAGES = ("preset_settings", "preset_package")
-"""Keys that say nothing where they are empty."""
-FORMAT_KEYS = (
-    "preset",
-    "wording",
-    "tags",
-    "title_quotes",
-    "strip_passages",
-    "observation_limit",
-    "context_overflow",
-    "turns_are",
-    "final_generation",
-    "invalid_action_role",
-    "reflection",
-    "chat",
-    "chat_template",
-    "answer",
-)
-"""Keys that `own` leaves at their defaults."""
 
 
 def preset_keys(name: str, settings: Any = None) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mrsearch.config.base import Measured, Model, Name, Seed
+from mrsearch.config.base import Measured, Model, Name, Seed, SparseModel
 from mrsearch.config.experiment import Experiment
 
 SUMMARY_COLUMNS = ("average", "interval", "relative_improvement", "searches", "tokens")
@@ -57,9 +57,10 @@ class TableView(Model):
         return self
 
 
-class Report(Model):
+class Report(SparseModel):
     """What the report compares and how it states uncertainty."""
 
+    idle_keys: ClassVar = ("experiment",)
     baseline: Name = "search_r1"
     """Method that relative improvement refers to."""
     decoding: Name = "greedy"
@@ -75,9 +76,3 @@ class Report(Model):
     """Write the table and the figure of test-time scaling: EM by number of episodes and by tokens."""
     experiment: Experiment | None = None
     """The methods at every point of an experiment; the study's `experiment` writes it."""
-
-    @model_serializer(mode="wrap")
-    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An experiment is left out where there is none, so that digests of studies without one stay as they are."""
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "experiment" or value is not None}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_validator
 
-from mrsearch.config.base import Measured, Model, Name, NonNegativeFloat
+from mrsearch.config.base import Measured, Model, Name, NonNegativeFloat, SparseModel
 from mrsearch.config.installed import completed
 from mrsearch.extensions import REWARD_BASES, REWARD_TERMS
-
-OF_PACKAGES = ("base_settings", "base_package", "installed_terms")
-"""Keys of a reward that say nothing where they are empty."""
 
 
 class RewardTerms(Model):
@@ -54,9 +51,10 @@ class InstalledTerm(Model):
     """Name and version of the package; written down when a study is started."""
 
 
-class Reward(Model):
+class Reward(SparseModel):
     """The reward of an episode. Tables and validations report scores, of which nothing here is a part."""
 
+    idle_keys: ClassVar = ("base_settings", "base_package", "installed_terms")
     base: Literal["em", "f1", "sub_em"] | Name | None = None
     """Score of the episode's answer: exact match, word overlap, or whether it contains a gold answer; null takes
     `protocol.scoring`. Installed packages add others."""
@@ -83,13 +81,6 @@ class Reward(Model):
     def plain(self) -> bool:
         """Whether it is the score and nothing else."""
         return self.model_copy(update={"base": None}) == Reward()
-
-    @model_serializer(mode="wrap")
-    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What is of packages is left out where there is none, so that digests of studies without any stay as they
-        are."""
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key not in OF_PACKAGES or value}
 
     @model_validator(mode="before")
     @classmethod

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from mrsearch.config.base import (
     LARGEST,
@@ -16,6 +16,7 @@ from mrsearch.config.base import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SparseModel,
 )
 from mrsearch.config.filter_groups import FilterGroups
 from mrsearch.config.installed import completed
@@ -29,8 +30,6 @@ from mrsearch.extensions import ESTIMATORS
 Algorithm = Literal["mr_search", "grpo", "rloo", "mt_grpo", "reinforce_plus_plus", "reinforce", "raft", "ppo"]
 COMPARING = ("mr_search", "grpo", "rloo", "mt_grpo")
 """The algorithms that compare a meta-episode with the others of its group, and learn nothing from one alone."""
-OF_PACKAGES = ("algorithm_settings", "algorithm_package")
-"""Keys of a training that say nothing where they are empty."""
 
 
 class PolicyTraining(Model):
@@ -201,9 +200,10 @@ class TurnCredit(Model):
     """Discount between turns."""
 
 
-class Train(Model):
+class Train(SparseModel):
     """What one trained method trains, and from where."""
 
+    idle_keys: ClassVar = ("algorithm_settings", "algorithm_package")
     algorithm: Algorithm | Literal["sft"] | Name
     """sft is supervised training; the others name their advantage estimator. Installed packages add others."""
     algorithm_settings: dict[str, Any] = {}
@@ -238,13 +238,6 @@ class Train(Model):
         if self.algorithm_package is not None:
             return bool(getattr(ESTIMATORS.load(self.algorithm), "compares", True))
         return self.algorithm in COMPARING
-
-    @model_serializer(mode="wrap")
-    def _without_idle_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What is of a package is left out where there is none, so that digests of studies without any stay as they
-        are."""
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key not in OF_PACKAGES or value}
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from mrsearch.config.presets import PRESETS
-from mrsearch.config.protocol import OF_PACKAGES, Protocol
+from mrsearch.config.protocol import Protocol
 from mrsearch.config.wording import ReflectionPrompt
 
 MOST_TURNS = 12
@@ -25,7 +25,7 @@ def leaves(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 def all_keys(protocol: Protocol) -> dict[str, Any]:
     """Every key of a protocol with its value, those too that a study's record leaves out; where a preset comes from is
     none."""
-    names = [name for name in type(protocol).model_fields if name not in OF_PACKAGES]
+    names = [name for name in type(protocol).model_fields if name not in Protocol.idle_keys]
     return dict(leaves({name: _plain(getattr(protocol, name)) for name in names}))
 
 
