@@ -18,7 +18,7 @@ from typing import Any
 from mrsearch.config import Study, digest
 from mrsearch.config.installed import packages
 from mrsearch.config.layout import RUN_FILE
-from mrsearch.files import file_sha256, read_json, write_text
+from mrsearch.files import file_sha256, write_text
 from mrsearch.hash_notes import noted_hash
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -56,7 +56,7 @@ def write_run(
         "code": {"git": _git(), "source_sha256": _hash_folder(_PACKAGE, "*.py"), "locks": _locks()},
         "inputs": {name: {"path": where.as_posix(), "sha256": content_hash(where)} for name, where in inputs.items()},
         "outputs": {
-            name: {"path": where.name, "sha256": hash_path(where), "bytes": _bytes(where)}
+            name: {"path": where.name, "sha256": content_hash(where), "bytes": _bytes(where)}
             for name, where in (outputs or {}).items()
         },
         "extensions": packages(study.model_dump(mode="json")),
@@ -88,17 +88,8 @@ def hash_path(path: Path) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """`hash_path`, read once for weights of many gigabytes: a training notes the hash of its model in the run.json
-    beside it, which counts while no file of the folder is newer and their sizes add up to what was noted. Whoever
-    hashes another folder, such as an untrained model, leaves a note of `hash_notes` beside it."""
-    record = read_json(path.parent / RUN_FILE) if path.is_dir() else None
-    outputs = record.get("outputs", {}) if isinstance(record, dict) else {}
-    entries = [entry for entry in outputs.values() if isinstance(entry, dict)] if isinstance(outputs, dict) else []
-    noted = next((entry for entry in entries if entry.get("path") == path.name and "sha256" in entry), None)
-    if noted is not None and noted.get("bytes") == _bytes(path):
-        written = (path.parent / RUN_FILE).stat().st_mtime_ns
-        if all(file.stat().st_mtime_ns <= written for file in _files(path)):
-            return str(noted["sha256"])
+    """`hash_path`, read once for weights of many gigabytes: whoever hashes a folder, a model's training first, leaves a
+    note of `hash_notes` beside it."""
     return noted_hash(path, _files(path), lambda: hash_path(path)) if path.is_dir() else hash_path(path)
 
 

@@ -28,8 +28,9 @@ def test_every_declared_file_is_there(ran: Project) -> None:
     for seed in study.seeds:
         for method in trained:
             folder = layout.trained("tiny", method, seed)
-            kept = set() if method == "warm_start" else {"groups.jsonl.zst"}
-            assert {"model", "train.jsonl", "run.json"} | kept == {path.name for path in folder.iterdir()}
+            groups = set() if method == "warm_start" else {"groups.jsonl.zst"}
+            files = {"model", "model.contents.json", "train.jsonl", "run.json"}
+            assert files | groups == {path.name for path in folder.iterdir()}
             assert (folder / "model" / "model.safetensors").stat().st_size > 0
         for method in study.methods:
             for path in layout.evaluation_files("tiny", method, seed):

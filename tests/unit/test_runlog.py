@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +73,7 @@ def test_a_model_is_hashed_once_while_it_stays_as_it_is(tmp_path, small_study, m
     model.mkdir()
     weights = model / "model.safetensors"
     weights.write_bytes(b"\0" * 100)
+    monkeypatch.setattr(hash_notes, "SETTLED_NS", 0)
     runlog.write_run(
         tmp_path / "run.json",
         study=small_study,
@@ -84,18 +84,14 @@ def test_a_model_is_hashed_once_while_it_stays_as_it_is(tmp_path, small_study, m
         extra={},
     )
     expected = runlog.hash_path(model)
+    assert json.loads((tmp_path / "run.json").read_text())["outputs"]["model"]["sha256"] == expected
     (model / ".snakemake_timestamp").touch()
-    monkeypatch.setattr(runlog, "hash_path", lambda path: read.append(path) or "read again")
-    assert (runlog.content_hash(model), read) == (expected, [])
-    os.utime(weights, (time.time() + 60, time.time() + 60))
-    assert runlog.content_hash(model) == "read again", "newer than the record"
-    weights.write_bytes(b"\0" * 101)
+    monkeypatch.setattr(runlog, "_hash_folder", lambda path: read.append(path) or "read again")
+    assert (runlog.content_hash(model), read) == (expected, []), "the training noted it"
+    weights.write_bytes(b"\1" * 100)
     os.utime(weights, (1, 1))
-    assert runlog.content_hash(model) == "read again", "of another size"
-    (tmp_path / "run.json").write_text("{}")
-    weights.write_bytes(b"\0" * 100)
-    assert runlog.content_hash(model) == "read again", "an older record without outputs"
-    assert len(read) == 3
+    assert runlog.content_hash(model) == "read again", "of the same size, and older than the record"
+    assert len(read) == 1
 
 
 def test_an_untrained_model_is_hashed_once_too(tmp_path, monkeypatch):
