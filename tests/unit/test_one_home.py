@@ -22,6 +22,7 @@ TOLD_ONCE = {
     "which statuses may pass": (r"\b408, 425\b", "retries.py"),
     "bytes that outlast a crash": (r"os\.O_EXCL|os\.O_NOFOLLOW", "durable.py"),
     "children that end with their parent": (r"preexec_fn=", "cluster/children.py"),
+    "draws by purpose and seed": (r"random\.Random\(.*encode\(", "draws.py"),
     "keys that digests leave out": (r"@model_serializer", "config/base.py"),
     "procedures that do not search": (r"\bWITHOUT_SEARCH\b", "config/methods.py"),
 }

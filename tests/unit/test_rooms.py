@@ -8,6 +8,7 @@ from support.project import ROOT
 SOURCE = ROOT / "src" / "mrsearch"
 FLOORS = {
     "csv_cells": -2,
+    "draws": -2,
     "durable": -2,
     "folder_rights": -2,
     "unique_ids": -2,

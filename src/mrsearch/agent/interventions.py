@@ -5,7 +5,6 @@ What they give is what the agent reads, and what its record holds as found.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from mrsearch.agent.agent import Agent
 from mrsearch.agent.ports import Hit, SearchEngine
 from mrsearch.agent.records import Question
 from mrsearch.config.interventions import BlankedPassages, DelayedPassages, SwappedPassages
+from mrsearch.draws import seeded_draws
 
 
 def intervened(agent: Agent, question: Question) -> Agent:
@@ -74,10 +74,10 @@ class SwappingEngine:
                 "are none: evaluate a benchmark of several, or choose another method"
             )
         self._engine, self._texts = engine, texts
-        self._key = f"swapped passages\0{seed}\0{question.benchmark}\0{question.id}"
+        self._key = "swapped passages", seed, question.benchmark, question.id
 
     async def search(self, query: str, topk: int) -> list[Hit]:
-        drawn = random.Random(f"{self._key}\0{query}".encode("utf-8", "surrogatepass")).randrange(len(self._texts))
+        drawn = seeded_draws(*self._key, query).randrange(len(self._texts))
         if self._texts[drawn] == self._text:
             drawn = (drawn + 1) % len(self._texts)
         return await self._engine.search(self._texts[drawn], topk)

@@ -3,10 +3,10 @@ seed and query, whoever asks and however often."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 
 from mrsearch.agent.ports import Passage
+from mrsearch.draws import seeded_draws
 from mrsearch.retrieval.indexes.ranking import Ranking, Searcher
 
 
@@ -30,7 +30,7 @@ class RandomSearcher:
     def drawn(self, query: str, count: int, without: frozenset[int] = frozenset()) -> Ranking:
         """So many passages, or as many as there are; those in `without` come last."""
         most = min(count + len(without), self._passages)
-        drawn = _random("passages", self._seed, query).sample(range(self._passages), most)
+        drawn = seeded_draws("passages", self._seed, query).sample(range(self._passages), most)
         positions = sorted(drawn, key=without.__contains__)[:count]
         return Ranking(positions, [1.0 / rank for rank in range(1, len(positions) + 1)])
 
@@ -50,7 +50,7 @@ class NoisySearcher:
         return [self._replaced(query, ranking) for query, ranking in zip(queries, rankings, strict=True)]
 
     def _replaced(self, query: str, ranking: Ranking) -> Ranking:
-        if _random("replaced", self._seed, query).random() >= self._share:
+        if seeded_draws("replaced", self._seed, query).random() >= self._share:
             return ranking
         return self._noise.drawn(query, len(ranking.positions), frozenset(ranking.positions))
 
@@ -83,9 +83,4 @@ class WithholdingSearcher:
 def withheld_positions(passages: Iterable[Passage], title_word: str, share: float, seed: int) -> frozenset[int]:
     """Positions of a share of the passages that have the word in their title, drawn by seed and id."""
     titled = ((n, passage.id) for n, passage in enumerate(passages) if title_word in passage.title.split())
-    return frozenset(n for n, identifier in titled if _random("withheld", seed, identifier).random() < share)
-
-
-def _random(purpose: str, seed: int, text: str) -> random.Random:
-    """Random numbers of their own for purpose, seed and a query or an id, the same on every machine."""
-    return random.Random(f"{purpose}\0{seed}\0{text}".encode("utf-8", "surrogatepass"))
+    return frozenset(n for n, identifier in titled if seeded_draws("withheld", seed, identifier).random() < share)
