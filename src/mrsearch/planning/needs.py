@@ -12,8 +12,9 @@ from mrsearch.config import Study
 from mrsearch.config.lora import Lora
 from mrsearch.config.models import LanguageModel
 from mrsearch.config.resources import Resources
-from mrsearch.planning import local, memory
+from mrsearch.planning import memory
 from mrsearch.planning.shapes import Shape, shape_of
+from mrsearch.planning.trainings import training_memory_of
 from mrsearch.retrieval.indexes import footprint
 
 GIB = 2**30
@@ -131,16 +132,13 @@ def gpu_items(study: Study, stage: str, resources: Resources) -> dict[str, float
 def _model_items(study: Study, stage: str, shape: Shape, gpus: int) -> Iterator[dict[str, float]]:
     """What a stage's GPU holds at each of the times that may be its worst."""
     context, generator, verl = study.protocol.longest_sequence, study.evaluation.generator, study.training.verl
-    if stage == "train" and study.training.backend == "local":
-        yield local.update_memory(study, shape)
-        yield local.generation_memory(study, shape)
-    elif stage == "train":
-        yield memory.training_memory(study, shape)
-        yield memory.server_memory(shape, context, verl.tensor_parallel, verl.gpu_memory_utilization)
-    if stage == "sft" and study.sft.backend == "local":
-        yield local.fine_tuning_memory(study, shape)
-    elif stage == "sft":
-        yield memory.fine_tuning_memory(study, shape, gpus)
+    if stage in ("train", "sft"):
+        trained = training_memory_of(study, shape, stage, gpus)
+        yield trained.update
+        if trained.generation is not None:
+            yield trained.generation
+        elif stage == "train":
+            yield memory.server_memory(shape, context, verl.tensor_parallel, verl.gpu_memory_utilization)
     if stage == "evaluate":
         yield memory.server_memory(shape, context, generator.tensor_parallel, generator.gpu_memory_utilization)
 

@@ -10,6 +10,7 @@ from mrsearch.config.resources import Resources
 from mrsearch.data import registry
 from mrsearch.planning import local, memory, needs, speed
 from mrsearch.planning.shapes import Shape, shape_of
+from mrsearch.planning.trainings import training_memory_of
 
 GB = 1e9
 
@@ -112,23 +113,15 @@ class Plan:
         else:
             tokens = study.sft.train_batch_size * self.length(method).total
             seconds = steps * speed.update_seconds(shape, tokens, gpus, self.card, self.assumptions.mfu, False, False)
-        peak = self._peak(study, shape, stage, gpus)
+        peak = training_memory_of(study, shape, stage, gpus).peak
         hours = seconds / 3600 + self.assumptions.start_minutes / 60
-        note = "" if peak <= self.card.memory else f"more than a {self.card.name} has"
+        notes = [f"more than a {self.card.name} has"] if peak > self.card.memory else []
+        if stage == "train" and study.training.filter_groups is not None:
+            most = study.training.filter_groups.max_num_gen_batches
+            notes.append(f"hours: of 1 generated batch a step, where filter_groups allows {most}")
         return StageCost(
-            f"training: {method}", name, len(study.seeds), gpus, hours, len(study.seeds) * disk, peak, note
+            f"training: {method}", name, len(study.seeds), gpus, hours, len(study.seeds) * disk, peak, "; ".join(notes)
         )
-
-    def _peak(self, study: Study, shape: Shape, stage: str, gpus: int) -> float:
-        """Bytes that a training keeps on each GPU at worst; the server of verl's generation is left out."""
-        if stage == "sft":
-            tuned = study.sft.backend == "local"
-            items = [local.fine_tuning_memory(study, shape) if tuned else memory.fine_tuning_memory(study, shape, gpus)]
-        elif study.training.backend == "local":
-            items = [local.update_memory(study, shape), local.generation_memory(study, shape)]
-        else:
-            items = [memory.training_memory(study, shape)]
-        return max(sum(sizes.values()) for sizes in items)
 
     def _step_seconds(self, study: Study, shape: Shape, method: str, gpus: int) -> float:
         """One step: generation by every GPU, then updates."""

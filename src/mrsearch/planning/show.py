@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mrsearch.config import Study
-from mrsearch.planning import local, memory
+from mrsearch.planning import memory
 from mrsearch.planning.needs import listed
 from mrsearch.planning.plan import GB, Plan, StageCost, Summary
 from mrsearch.planning.shapes import Shape, shape_of
+from mrsearch.planning.trainings import training_memory_of
 
 HEADER = ("stage", "model", "jobs", "GPUs", "hours", "GPU hours", "disk GB", "GPU GB", "")
 
@@ -33,12 +34,15 @@ def plan_text(plan: Plan, rows: Sequence[StageCost], total: Summary) -> str:
 def _memory(plan: Plan) -> list[str]:
     """What a GPU holds in a policy training, a line for each model; empty where none is trained on GPUs."""
     study = plan.study
-    trained = any(method.train and study.training_stage(name) == "train" for name, method in study.methods.items())
-    if not (trained and study.resources.train.gpus):
+    by_reward = any(method.train and study.training_stage(name) == "train" for name, method in study.methods.items())
+    if not (by_reward and study.resources.train.gpus):
         return []
     lines = []
     for name, model in study.models.items():
-        update, generation = _training_memory(plan, shape_of(model))
+        shape = shape_of(model)
+        resources = study.resources.train
+        trained = training_memory_of(study, shape, "train", resources.gpus * resources.nodes)
+        update, generation = trained.update, trained.generation or _server_memory(plan, shape)
         lines.append(
             f"Training {name}, on each GPU: {sum(update.values()) / GB:.1f} GB in an update ({listed(update)}); "
             f"{sum(generation.values()) / GB:.1f} GB while it generates ({listed(generation)})."
@@ -46,14 +50,10 @@ def _memory(plan: Plan) -> list[str]:
     return lines
 
 
-def _training_memory(plan: Plan, shape: Shape) -> tuple[dict[str, float], dict[str, float]]:
-    """What a GPU holds in an update and while the policy generates."""
-    study, verl = plan.study, plan.study.training.verl
-    if study.training.backend == "local":
-        return local.update_memory(study, shape), local.generation_memory(study, shape)
-    share = verl.gpu_memory_utilization
-    server = memory.generation_memory(shape, verl.tensor_parallel, plan.card.memory, share)
-    return memory.training_memory(study, shape), server
+def _server_memory(plan: Plan, shape: Shape) -> dict[str, float]:
+    """What a GPU of verl's generation server holds."""
+    verl = plan.study.training.verl
+    return memory.generation_memory(shape, verl.tensor_parallel, plan.card.memory, verl.gpu_memory_utilization)
 
 
 def _checkpoints(study: Study) -> int:

@@ -13,6 +13,7 @@ from mrsearch.config.models import FolderModel, HubModel
 from mrsearch.planning import memory, speed
 from mrsearch.planning.plan import Plan, summary
 from mrsearch.planning.shapes import PUBLISHED, shape_of
+from mrsearch.planning.show import plan_text
 
 SEVEN = PUBLISHED["Qwen2.5-7B"]
 H100 = speed.card_named("h100")
@@ -94,6 +95,15 @@ def test_more_seeds_cost_more_and_more_gpus_save_time(root):
     for row, slower in zip(trainings, (r for r in halved.rows() if r.stage == "training: mr_search"), strict=True):
         assert slower.hours > 1.7 * row.hours
         assert slower.gpu_memory > row.gpu_memory
+
+
+def test_a_plan_says_how_many_batches_a_step_may_generate(root):
+    note = "hours: of 1 generated batch a step, where filter_groups allows 3"
+    filtered = plan_of(root, **{"training.filter_groups": {"max_num_gen_batches": 3}})
+    rows = [row for row in filtered.rows() if row.model == "qwen2.5-7b"]
+    assert note in next(row.note for row in rows if row.stage == "training: mr_search")
+    assert note in plan_text(filtered, rows, summary(filtered.study, rows))
+    assert not [row for row in plan_of(root).rows() if "filter_groups" in row.note]
 
 
 def test_what_does_not_fit_the_card_is_said(root):
