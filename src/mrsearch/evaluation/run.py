@@ -128,6 +128,7 @@ def _evaluate(
             server_log,
             closing=protocol.tags.closing,
             template=protocol.chat_template,
+            job=("evaluate", study.resources.evaluate.gpus),
         ) as loaded:
             # Also those that a limit leaves out, so that it changes no answer.
             swappable = swappable_texts(itertools.chain.from_iterable(all_questions.values()))

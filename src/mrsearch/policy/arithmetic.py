@@ -20,6 +20,11 @@ def device_of(model: Any) -> torch.device:
     return device
 
 
+def any_device() -> torch.device:
+    """The GPU where PyTorch can use one, else the CPU: for work that no job asked for."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def job_device(gpus: int, key: str) -> torch.device:
     """The GPU of a job that asked for some by `key`, else the CPU, whatever else the machine has; and the CPU, with a
     warning, where there is no driver.
@@ -28,8 +33,8 @@ def job_device(gpus: int, key: str) -> torch.device:
     """
     if not gpus:
         return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
+    if (device := any_device()).type == "cuda":
+        return device
     problem = f"{key} ({gpus}): PyTorch {torch.__version__} can use no GPU here"
     if DRIVER.exists():
         raise ValueError(

@@ -73,22 +73,25 @@ def open_policy(
     copies: int = 1,
     closing: Sequence[str] = CLOSING_TAGS,
     template: ChatTemplate = DEFAULT_TEMPLATE,
+    job: tuple[str, int] | None = None,
 ) -> Iterator[TorchPolicy | HttpPolicy]:
     """The generator of the weights in `folder`: in this process, or a server that lives as long as the block.
 
     max_context_tokens: longest sequence it must take. log_file: where a server writes. copies: of the model that a
     server holds, each on GPUs of its own and with `requests` of its own. closing: tags that end a generation.
-    template: what the chat template is told.
+    template: what the chat template is told. job: the stage of the job that generates, and the GPUs that it asked for,
+    which decide where a model of this process computes (`job_device`); for None, a GPU where there is one.
+
+    ValueError where the job asked for a GPU that cannot be used, and where the server does not start.
     """
     if generator.kind == "torch":
-        import torch
-
         from mrsearch.policy.architectures import require_length
+        from mrsearch.policy.arithmetic import any_device, job_device
         from mrsearch.policy.causal_model import load_config
         from mrsearch.policy.torch_policy import TorchPolicy
 
+        device = any_device() if job is None else job_device(job[1], f"resources.{job[0]}.gpus")
         require_length(load_config(folder), max_context_tokens, str(folder))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         yield TorchPolicy.load(folder, device=device, dtype=generator.dtype, closing=closing, template=template)
         return
     from mrsearch.policy.tokenizer import load_tokenizer

@@ -11,9 +11,11 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from mrsearch.agent.ports import Generation, Sampling
+from mrsearch.config.generator import Generator
 from mrsearch.config.local import LocalUpdates
 from mrsearch.policy import arithmetic
 from mrsearch.policy.arithmetic import autocast, job_device
+from mrsearch.policy.serving import open_policy
 from mrsearch.policy.torch_policy import TorchPolicy
 from mrsearch.training.sequences import score_tokens
 
@@ -37,6 +39,9 @@ def test_the_device_is_what_the_job_asked_for(
     (tmp_path / "version").touch()
     with pytest.raises(ValueError, match=r"resources\.train\.gpus \(1\): PyTorch .* no GPU here, .*make gpu-env"):
         job_device(1, "resources.train.gpus")
+    job = {"max_context_tokens": 160, "log_file": tmp_path / "log", "job": ("evaluate", 1)}
+    with pytest.raises(ValueError, match=r"resources\.evaluate\.gpus \(1\)"), open_policy(Generator(), tmp_path, **job):
+        raise AssertionError("the CPU took the place of a GPU that a job asked for")
 
 
 def test_float32_is_no_autocast_at_all() -> None:

@@ -91,6 +91,7 @@ class Demonstrations:
             self._copies,
             study.protocol.tags.closing,
             study.protocol.chat_template,
+            ("sft", study.resources.sft.gpus),
         ) as policy:
             agent = Agent(policy, self.engine, spec, Renderer(policy.tokenizer, study.protocol))
             samples = range(study.sft.samples)
