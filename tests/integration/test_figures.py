@@ -62,10 +62,34 @@ def mislabelled(figure: Any) -> list[str]:
     return wrong
 
 
+def cut_off(figure: Any) -> list[str]:
+    """Lines, markers and bands that the edge of their panel cuts."""
+    found = []
+    for axes in (axes for axes in figure.axes if axes.get_visible() and axes.axison):
+        panel = axes.bbox.padded(TOLERANCE * figure.dpi / 72)
+        for line in axes.lines:
+            drawn = line.get_xydata()
+            if line.get_transform() != axes.transData or not line.get_clip_on() or not len(drawn):
+                continue
+            reach = 0.0 if line.get_marker() in ("None", "none", None, "") else line.get_markersize() / 2
+            found += _beyond(panel, axes.transData.transform(drawn), reach * figure.dpi / 72, line.get_label())
+        for band in axes.collections:
+            for path in band.get_paths():
+                if band.get_transform() == axes.transData:
+                    found += _beyond(panel, axes.transData.transform(path.vertices), 0.0, "a band")
+    return found
+
+
+def _beyond(panel: Any, points_P2: Any, reach: float, label: str) -> list[str]:
+    low, high = points_P2.min(axis=0) - reach, points_P2.max(axis=0) + reach
+    outside = low[0] < panel.x0 or low[1] < panel.y0 or high[0] > panel.x1 or high[1] > panel.y1
+    return [f"{label} is cut at the edge of its panel"] if outside else []
+
+
 def problems(figure: Any) -> list[str]:
     width, height = (72 * inches for inches in figure.get_size_inches())
     shown = boxes(figure)
-    found = mislabelled(figure)
+    found = mislabelled(figure) + cut_off(figure)
     for text, (left, bottom, right, top) in shown:
         if left < -TOLERANCE or bottom < -TOLERANCE or right > width + TOLERANCE or top > height + TOLERANCE:
             found.append(f"{text!r} leaves the figure")
@@ -99,15 +123,23 @@ def test_what_is_out_of_place_is_seen():
     axes.yaxis.set_major_formatter("{x:.0f}")
     assert problems(figure) == ["'2' stands at 2.5"]
     plt.close(figure)
+    figure, axes = plt.subplots(figsize=(3, 2), layout="constrained")
+    axes.plot([1, 2], [0, 1], "o", label="points")
+    axes.fill_between([1, 2], [0, 0.5], [1, 1.5])
+    assert problems(figure) == []
+    axes.set_ylim(0, 1.2)
+    assert problems(figure) == ["points is cut at the edge of its panel", "a band is cut at the edge of its panel"]
+    plt.close(figure)
 
 
 def shown(study: Study, name: str) -> Study:
     """The study, with labels that mathematics would swallow, or with one benchmark."""
     raw = study.model_dump()
     if name == "dollars":
-        labels = ("RAG $100% vs $50", "$5 & $6", r"x_1^2 {\bf no}", "50% #1 ~ <b>")
+        labels = ("RAG $100% vs $50", "$5 & $6", r"x_1^2 {\bf no} of more words than half a column has", "50% #1 ~ <b>")
         for method, label in zip(raw["methods"].values(), itertools.cycle(labels), strict=False):
             method["label"] = label
+        raw["report"]["scaling"] = True
     if name == "one benchmark":
         raw["benchmarks"] = dict([*raw["benchmarks"].items()][:1])
     return Study.model_validate(raw)

@@ -39,8 +39,7 @@ def relative_improvement(metrics: Metrics, out: Path) -> None:
     panels[0, 0].set_yticks(range(len(metrics.columns)), [benchmark_label(study, name) for name in metrics.columns])
     panels[0, 0].set_ylim(len(metrics.columns) - 0.45, -0.55)
     figure.supxlabel(f"Relative improvement over {method_label(study, study.report.baseline)} (%)", fontsize=7)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=1 if len(methods) < 4 else 2)
+    style.legend_outside(figure, "outside upper left", None, ncols=1 if len(methods) < 4 else 2)
     style.save(figure, data, out, "improvement")
 
 

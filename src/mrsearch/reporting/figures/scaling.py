@@ -43,8 +43,8 @@ def scaling_curves(metrics: Metrics, out: Path) -> None:
         row[0].set_ylabel("Mean EM (%)")
         if len(keys) > 1:
             row[0].set_title(f"{model}, {decoding}")
-    low, high = data.em.min() * 100, data.em.max() * 100
-    panels[0][0].set_ylim(max(0.0, low - 5), min(102.0, high + 5))
+    low, high = data.low.fillna(data.em).min() * 100, data.high.fillna(data.em).max() * 100
+    panels[0][0].set_ylim(max(0.0, low - 3), min(102.0, high + 3))
     style.legend_below(figure)
     style.save(figure, data, out, "scaling")
 
@@ -67,12 +67,13 @@ def _data(metrics: Metrics) -> pd.DataFrame:
 
 
 def _scale(axes: Axes, key: str) -> None:
-    """Episodes from 0; tokens by doublings, since parallel samples cost many times what a sequence costs."""
+    """Whole episodes, from 0; tokens by doublings, since parallel samples cost many times what a sequence costs."""
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
     if key == "episodes":
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return
-    from matplotlib.ticker import ScalarFormatter
-
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(ScalarFormatter())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#00
 """Okabe and Ito's palette, told apart by colour-blind eyes."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (3, 3)))
+CHARACTER, LINE, LEGEND_LINE = 0.056, 0.12, 0.42
+"""Of a legend, in inches: a character's width with room to spare, a line's height, and what stands before a name."""
 HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----")
 """Markers, dashes and hatches tell methods apart in grey. Hatches of dots make an SVG ten times larger."""
 
@@ -124,11 +127,28 @@ def grid(metrics: Metrics, x_label: str, y_label: str, legend_rows: int) -> tupl
     return figure, titled
 
 
-def legend_below(figure: Figure, **arguments: Any) -> None:
+def legend_below(figure: Figure, handles: Sequence[Any] | None = None) -> None:
     """A legend in two columns under the panels; by default of what the first panel shows."""
-    if not arguments:
-        arguments["handles"], arguments["labels"] = figure.axes[0].get_legend_handles_labels()
-    figure.legend(**arguments, loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
+    legend_outside(figure, "outside lower center", handles, ncols=2)
+
+
+def legend_outside(figure: Figure, where: str, handles: Sequence[Any] | None, ncols: int) -> None:
+    """A legend beside the panels. Names that would make it wider than the figure go on in a next line, and the figure
+    grows by these lines."""
+    shown, labels = figure.axes[0].get_legend_handles_labels()
+    if handles is not None:
+        shown, labels = list(handles), [str(handle.get_label()) for handle in handles]
+    look: dict[str, Any] = {"loc": where, "ncols": ncols, "handlelength": 2.6, "columnspacing": 1.2}
+    legend = figure.legend(shown, labels, **look)
+    if legend.get_window_extent(figure.canvas.get_renderer()).width <= figure.bbox.width:  # type: ignore[attr-defined]
+        return
+    legend.remove()
+    room = figure.bbox.width / figure.dpi / ncols - LEGEND_LINE
+    labels = [textwrap.fill(label, int(room / CHARACTER)) for label in labels]
+    figure.legend(shown, labels, **look)
+    lines = sum(label.count("\n") for label in labels)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + LINE * math.ceil(lines / ncols))
 
 
 def _plain(data: pd.DataFrame) -> pd.DataFrame:

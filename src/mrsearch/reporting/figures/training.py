@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ PANELS = (
 MEASURED = ("searches", "generated_tokens", "entropy")
 SMOOTHING = 5
 """Steps of the running mean."""
+NAME, LINES = 22, 10
+"""Characters of a line, and lines, that a legend in the place of a panel has room for."""
 
 
 def training_curves(study: Study, models_dir: Path, out: Path) -> None:
@@ -64,10 +67,11 @@ def training_curves(study: Study, models_dir: Path, out: Path) -> None:
         axes.set_ylim(bottom=0)
     if methods:
         handles = _handles(study, methods, looks)
-        if legend is None:
-            style.legend_below(figure, handles=handles)
+        labels = [textwrap.fill(str(handle.get_label()), NAME) for handle in handles]
+        if legend is None or sum(label.count("\n") + 1 for label in labels) > LINES:
+            style.legend_below(figure, handles)
         else:
-            legend.legend(handles=handles, loc="center left", handlelength=2.6, borderaxespad=0)
+            legend.legend(handles, labels, loc="center left", handlelength=2.6, borderaxespad=0)
     else:
         figure.suptitle("No method of this study is trained by reinforcement", fontsize=7)
     style.save(figure, data, out, "training")
