@@ -9,7 +9,8 @@ from typing import Any
 from mrsearch.files import write_text
 from mrsearch.reporting.contents import TABLE_KINDS
 from mrsearch.reporting.tables.html import to_html
-from mrsearch.reporting.tables.table import Table, to_csv, to_latex, to_markdown
+from mrsearch.reporting.tables.latex import to_latex
+from mrsearch.reporting.tables.table import Table, to_csv, to_markdown
 
 RENDER: dict[str, Callable[[Table], str]] = {"html": to_html, "md": to_markdown, "tex": to_latex}
 

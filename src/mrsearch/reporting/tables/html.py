@@ -19,6 +19,7 @@ thead th { border-top: 2px solid; border-bottom: 1px solid; white-space: normal;
 tbody { border-bottom: 1px solid var(--rule); }
 tbody th { font-weight: 400; font-style: italic; text-align: left; }
 caption span, tbody th span { display: inline-block; position: sticky; left: 0; max-width: calc(100vw - 2rem); }
+thead span { white-space: nowrap; }
 sup { line-height: 0; }
 .second { text-decoration: underline; }
 .notes { font-size: .87em; max-width: 60rem; padding-left: 1.2rem; }
@@ -34,7 +35,7 @@ def to_html(table: Table) -> str:
         f"<title>{escape(table.caption)}</title>",
         f"<style>{STYLE}</style></head><body>",
         f'<div class="scroll"><table><caption><span>{escape(table.caption)}</span></caption>',
-        "<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header) + "</tr></thead>",
+        "<thead><tr>" + "".join(map(_head, table.header)) + "</tr></thead>",
     ]
     for block in table.blocks:
         lines.append("<tbody>")
@@ -46,6 +47,11 @@ def to_html(table: Table) -> str:
     lines.append("</table></div>")
     lines.append('<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in table.notes) + "</ul>")
     return "\n".join(lines) + "\n</body></html>\n"
+
+
+def _head(name: str) -> str:
+    words, bracket, interval = escape(name).partition(" (")
+    return f'<th scope="col">{words}{f" <span>({interval}</span>" if bracket else ""}</th>'
 
 
 def _cell(cell: TableCell) -> str:

@@ -1,23 +1,16 @@
-"""A table as data: cells with their marks, written as CSV, Markdown and LaTeX."""
+"""A table as data: cells with their marks, written as CSV and Markdown."""
 
 from __future__ import annotations
 
 import csv
 import io
-import itertools
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from mrsearch.csv_cells import csv_text
-
-MOST_ROWS = 45
-"""Rows that fit on a page of LaTeX."""
-MOST_COLUMNS = 10
-"""Columns that a paper's column can hold; a wider table spans both."""
 
 
 class Mark(StrEnum):
@@ -98,62 +91,6 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_latex(table: Table) -> str:
-    """Table environments, which need the packages booktabs and graphicx; what is wider than the line is made smaller.
-
-    Each group of blocks has an environment of its own, and each block where there are many rows, so that none is higher
-    than a page; the notes follow the last.
-    """
-    lines = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
-    environments = _environments(table.blocks)
-    for number, blocks in enumerate(environments, 1):
-        notes = table.notes if number == len(environments) else []
-        lines += _environment(table, blocks, f"-{number}" if len(environments) > 1 else "", notes)
-    return "\n".join(lines) + "\n"
-
-
-def _environments(blocks: list[Block]) -> list[list[Block]]:
-    groups = [list(group) for _, group in itertools.groupby(blocks, key=lambda block: block.group)]
-    return [
-        environment
-        for group in groups
-        for environment in ([[block] for block in group] if sum(map(_height, group)) > MOST_ROWS else [group])
-    ]
-
-
-def _height(block: Block) -> int:
-    return len(block.rows) + len(block.closing)
-
-
-def _environment(table: Table, blocks: list[Block], label: str, notes: list[str]) -> list[str]:
-    columns = len(table.header)
-    kind = "table*" if columns > MOST_COLUMNS else "table"
-    lines = [
-        f"\\begin{{{kind}}}[t]",
-        "\\centering",
-        f"\\caption{{{_tex(table.caption)}}}",
-        f"\\label{{tab:{table.name}{label}}}",
-        "\\setlength{\\tabcolsep}{4pt}",
-        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
-        f"\\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
-        "\\toprule",
-        " & ".join(_tex(name) for name in table.header) + " \\\\",
-    ]
-    for block in blocks:
-        lines.append("\\midrule")
-        if block.title:
-            lines += [f"\\multicolumn{{{columns}}}{{l}}{{\\textit{{{_tex(block.title)}}}}} \\\\", "\\midrule"]
-        lines += [" & ".join(_tex_cell(cell) for cell in row) + " \\\\" for row in block.rows]
-        if block.closing:
-            lines.append("\\midrule")
-            lines += [" & ".join(_tex_cell(cell) for cell in row) + " \\\\" for row in block.closing]
-    lines += ["\\bottomrule", "\\end{tabular}}"]
-    if notes:
-        lines += ["\\par\\smallskip", "\\begin{minipage}{\\linewidth}\\footnotesize"]
-        lines += [*(_tex(note) + "\\par" for note in notes), "\\end{minipage}"]
-    return [*lines, f"\\end{{{kind}}}"]
-
-
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as CSV; numbers to 6 significant digits, text as spreadsheets run none of it."""
     listed = list(rows)
@@ -178,39 +115,3 @@ def _md_cell(cell: TableCell) -> str:
     text = _md(cell.text)
     text = {Mark.best: f"**{text}**", Mark.second: f"<u>{text}</u>", Mark.none: text}[cell.mark]
     return text + _md(cell.suffix)
-
-
-_TEX = str.maketrans(
-    {
-        "\\": "\\textbackslash{}",
-        "{": "\\{",
-        "}": "\\}",
-        "&": "\\&",
-        "%": "\\%",
-        "$": "\\$",
-        "#": "\\#",
-        "_": "\\_",
-        "~": "\\textasciitilde{}",
-        "^": "\\textasciicircum{}",
-        "<": "\\textless{}",
-        ">": "\\textgreater{}",
-        "–": "--",
-        "∞": "$\\infty$",
-        "°": "$\\circ$",
-        "±": "$\\pm$",
-        "γ": "$\\gamma$",
-        "→": "$\\rightarrow$",
-        "\u2003": "\\quad{}",
-        "\n": " ",
-    }
-)
-
-
-def _tex(text: str) -> str:
-    return text.translate(_TEX)
-
-
-def _tex_cell(cell: TableCell) -> str:
-    text = re.sub(r"(?<!\w)-(?=\d)", "$-$", _tex(cell.text))
-    text = {Mark.best: f"\\textbf{{{text}}}", Mark.second: f"\\underline{{{text}}}", Mark.none: text}[cell.mark]
-    return text + (f"\\textsuperscript{{{_tex(cell.suffix)}}}" if cell.suffix else "")

@@ -22,9 +22,10 @@ from mrsearch.reporting.figures.retrieval import retrieval_quality
 from mrsearch.reporting.figures.training import read_logs, training_curves
 from mrsearch.reporting.frame import Metrics, learned
 from mrsearch.reporting.tables.episodes import episode_table
+from mrsearch.reporting.tables.latex import to_latex
 from mrsearch.reporting.tables.methods import score_table
 from mrsearch.reporting.tables.paired import paired_table
-from mrsearch.reporting.tables.table import Mark, mark_best, number, to_latex
+from mrsearch.reporting.tables.table import Mark, mark_best, number
 from mrsearch.reporting.tables.writer import main_table_text, write_tables
 
 pytestmark = pytest.mark.slow
@@ -176,6 +177,8 @@ def test_latex_has_an_environment_for_each_decoding(small_study: Study, metrics:
     assert [text.count(f"\\label{{tab:main-{number}}}") for number in (1, 2, 3)] == [1, 1, 0]
     assert text.count("\\toprule") == 2
     assert text.count("minipage") == 2, "the notes follow the last"
+    assert [f": EM, {decoding}}}" in text for decoding in ("greedy", "sampled", "other")] == [True, True, False]
+    assert "& \\shortstack[r]{vs Search-R1 \\\\ (95\\% interval)} &" in text
 
 
 def test_marks():
