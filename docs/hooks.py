@@ -33,7 +33,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     paragraphs = [_with_code(paragraph) for paragraph in _inside(markdown, where).split("\n\n")]
     text = "\n\n".join(paragraphs)
     if where == EQUATIONS:
-        text = DISPLAY.sub(lambda found: f'<div class="equation">{convert(found[1].strip(), display="block")}</div>', text)
+        text = DISPLAY.sub(
+            lambda found: f'<div class="equation">{convert(found[1].strip(), display="block")}</div>', text
+        )
         text = INLINE.sub(lambda found: convert(found[1]), text)
     return text
 
