@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 USUAL_WIDTHS = 3.0
 """The axis reaches as far as this many times the middle interval's half width; a wider one ends in an arrow."""
+LINEAR = 100.0
+"""Percent; nothing is worse than minus as much."""
+SQUEEZED = 5.0
+"""An axis longer than this many times three quarters of the improvements is not linear to its end."""
 
 
 def relative_improvement(metrics: Metrics, out: Path) -> None:
@@ -60,8 +64,11 @@ def _panel(
     metrics: Metrics, axes: Axes, data: pd.DataFrame, methods: list[str], looks: dict[str, dict[str, Any]]
 ) -> None:
     """One model: a dot and an interval per method and benchmark; what runs off the axis ends in an arrow."""
-    low_end, right = _limits(data[["value", "low", "high"]].to_numpy() * 100)
+    percent_K3 = data[["value", "low", "high"]].to_numpy() * 100
+    low_end, right = _limits(percent_K3)
     axes.set_xlim(low_end, right)
+    shorten(axes, percent_K3[:, 0], right)
+    low_end, right = axes.get_xlim()
     axes.axvline(0.0, color="#555555", linewidth=0.8)
     average = len(metrics.columns) - 1
     axes.axhspan(average - 0.5, average + 0.5, color="#F2F2F2", zorder=0)
@@ -89,6 +96,22 @@ def _interval(axes: Axes, y: float, low: float, high: float, color: str, arrows:
     for end, marker, goes_on in zip((low, high), ("<", ">"), arrows, strict=True):
         if goes_on:
             axes.plot([end], [y], marker=marker, color=color, markersize=3, clip_on=False)
+
+
+def shorten(axes: Axes, percent_K: np.ndarray, right: float) -> None:
+    """Make the x axis, which ends at `right` percent, logarithmic beyond 100 % where a few of K improvements, over next
+    to nothing, would squeeze all others together."""
+    most = float(np.nanquantile(np.abs(percent_K), 0.75)) if np.isfinite(percent_K).any() else 0.0
+    if right <= max(LINEAR, SQUEEZED * most):
+        return
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_xlim(right=1.3 * right)
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=1.3)
+    beyond = [step * 10**power for power in range(2, math.ceil(math.log10(right))) for step in (3, 10)]
+    axes.xaxis.set_major_locator(FixedLocator([-LINEAR, -LINEAR / 2, 0.0, LINEAR / 2, LINEAR, *beyond]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
 
 
 def _limits(percent_K3: np.ndarray) -> tuple[float, float]:

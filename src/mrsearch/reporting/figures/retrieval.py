@@ -94,4 +94,7 @@ def _panel(axes: Axes, data: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> 
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     low, high = 100 * float(data.share.min()), 100 * float(data.share.max())
     room = max(2.0, 0.15 * (high - low))
-    axes.set_ylim(max(0.0, low - room), min(high + room, 101.0))
+    bottom, top = max(0.0, low - room), min(high + room, 100.0 + 0.3 * room)
+    axes.set_ylim(bottom, top)
+    if top > 100.0:  # room for a marker, not for shares that nothing can have
+        axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= tick <= 100.0])
