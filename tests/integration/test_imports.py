@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.commands import COMMANDS
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +37,7 @@ def test_a_bag_of_words_needs_neither_sentence_transformers_nor_transformers():
     assert not {"sentence_transformers", "transformers"} & set(loaded)
 
 
-def test_a_model_needs_neither_scikit_learn_nor_pandas():
+def test_a_model_needs_neither_scikit_learn_nor_scipy_nor_pandas():
     code = (
         "import sys; from mrsearch.policy.generation_import import import_generation; import_generation();"
         "from transformers import AutoModelForCausalLM, Qwen2Config;"
@@ -44,19 +46,25 @@ def test_a_model_needs_neither_scikit_learn_nor_pandas():
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "transformers" in loaded and not {"sklearn", "pandas"} & set(loaded)
+    assert "transformers" in loaded and not {"sklearn", "scipy", "pandas"} & set(loaded)
 
 
-def test_a_models_configuration_needs_neither_scikit_learn_nor_pandas(tmp_path: Path) -> None:
+def test_a_tokenizer_needs_no_model_and_a_configuration_no_statistics(tmp_path: Path) -> None:
+    """The tokenizer comes first, as in an evaluation."""
     (tmp_path / "config.json").write_text('{"model_type": "qwen2", "vocab_size": 8}')
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    Tokenizer(WordLevel({"?": 0, "city": 1}, unk_token="?")).save(str(tmp_path / "tokenizer.json"))
     code = (
         "import sys; from pathlib import Path; from mrsearch.policy.causal_model import load_config;"
+        "from mrsearch.policy.tokenizer import load_tokenizer;"
+        "assert load_tokenizer(Path(sys.argv[1])).encode('city') == [1];"
+        "assert 'transformers.modeling_utils' not in sys.modules;"
         "assert load_config(Path(sys.argv[1])).vocab_size == 8;"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert "transformers" in loaded and not {"sklearn", "pandas"} & set(loaded)
+    assert "transformers" in loaded and not {"sklearn", "scipy", "pandas"} & set(loaded)
 
 
 HELP = """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mrsearch.files import read_json
+from mrsearch.policy.generation_import import import_generation
 
 PROBE = "Köln won 1,234.5 points  in <b>2024</b>,\n\n\tdidn't  it?  北京 🎉 naïve x_y\n </answer>"
 """Digits, runs of spaces, line breaks, other scripts, tags: what tokenizers split in different ways."""
@@ -19,16 +20,13 @@ def load_tokenizer(folder: Path) -> Any:
     reads the file as it is, which a probe text proves. ValueError where the folder holds no tokenizer, one that needs
     code of its own, or one that gives other ids than its file.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     folder = Path(folder)
     config, file = folder / "tokenizer_config.json", folder / "tokenizer.json"
     if not config.is_file():
         raise ValueError(f"{folder} holds no tokenizer: {config.name} is missing")
     try:
         json.loads(config.read_text(encoding="utf-8"))
-        loader = PreTrainedTokenizerFast if file.is_file() else AutoTokenizer
-        tokenizer = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = _loader(file).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises what it likes, bare exceptions of its parser among them
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
@@ -40,6 +38,18 @@ def load_tokenizer(folder: Path) -> Any:
         # The library would go on with an empty vocabulary.
         raise ValueError(f"{folder} holds no tokenizer: tokenizer.json is missing: download it again")
     return tokenizer
+
+
+def _loader(file: Path) -> Any:
+    """The class that reads the file where it is there, which needs no model; else the one that knows every model."""
+    if file.is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast
+    import_generation()
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def require_no_code(folder: Path) -> None:
