@@ -12,6 +12,7 @@ from mrsearch.cluster.resources import JobResources
 from mrsearch.cluster.commands import run_to_the_end
 from mrsearch.config import ConfigError, check_folders, load_run, load_study, stages, write_study
 from mrsearch.config.layout import Layout, published
+from mrsearch.config.shared_policies import shared_policies
 from mrsearch.data import folder, registry
 from mrsearch.data.questions import sources
 from mrsearch.reporting import contents
@@ -46,6 +47,8 @@ MIRROR_OPTION = ["--mirror", RUN.paths.mirror] if RUN.paths.mirror and "@" not i
 if RUN.paths.mirror:
     # Not by the command line, which other users, logs and metadata show: an address may hold a password.
     os.environ |= {"MRSEARCH_MIRROR": RUN.paths.mirror}
+EVALUATED_TOGETHER = [methods for methods in shared_policies(STUDY) if len(methods) > 1]
+EVALUATED_ALONE = [methods[0] for methods in shared_policies(STUDY) if len(methods) == 1]
 INDEXES = [LAYOUT.index(retriever) for retriever in STUDY.indexed()]
 SERVED = STUDY.served()
 ENVIRONMENTS = ["--gpu-environment", RUN.paths.gpu_environment]
@@ -147,21 +150,52 @@ def model_files(wildcards):
     return present([Path(model.path) / "config.json"]) if model.kind == "folder" else []
 
 
+def indexes_of(methods):
+    """Indexes that the searches of these methods need."""
+    return [LAYOUT.index(retriever) for retriever in unique(map(STUDY.index_of, methods))]
+
+
+def started_for(methods):
+    """The marks of the servers that these methods search with."""
+    retrievers = unique([STUDY.retriever_of(method)] for method in methods)
+    return [LAYOUT.started(retriever) for retriever in retrievers if retriever in SERVED]
+
+
+def endpoints_of(methods):
+    """Where each of these methods finds its server, where it has one."""
+    retrievers = [STUDY.retriever_of(method) for method in methods]
+    endpoints = [str(LAYOUT.endpoint(retriever)) for retriever in retrievers if retriever in SERVED]
+    return [word for endpoint in endpoints for word in ("--endpoint", endpoint)]
+
+
+def unique(lists):
+    """What stands in the lists, each once."""
+    return list(dict.fromkeys(item for items in lists for item in items))
+
+
 def method_indexes(wildcards):
     """Indexes that a method's searches need."""
-    return [LAYOUT.index(retriever) for retriever in STUDY.index_of(wildcards.method)]
+    return indexes_of([wildcards.method])
 
 
 def method_started(wildcards):
     """The mark of the server that a method searches with, where it has one."""
-    retriever = STUDY.retriever_of(wildcards.method)
-    return [LAYOUT.started(retriever)] if retriever in SERVED else []
+    return started_for([wildcards.method])
 
 
 def method_endpoint(wildcards):
     """Where a method finds its server, where it has one."""
-    retriever = STUDY.retriever_of(wildcards.method)
-    return ["--endpoint", str(LAYOUT.endpoint(retriever))] if retriever in SERVED else []
+    return endpoints_of([wildcards.method])
+
+
+def policy_of(method):
+    """The weights that run a method, as a function of its job's other wildcards."""
+    return lambda wildcards: LAYOUT.policy(wildcards.model, method, wildcards.seed)
+
+
+def for_each(methods, option, folder):
+    """An option once for each of these methods, with the folder of each; as a function of their job's wildcards."""
+    return lambda wildcards: [f"--{option}={folder(wildcards.model, name, wildcards.seed)}" for name in methods]
 
 
 def question_files(wildcards=None):

@@ -14,6 +14,7 @@ from mrsearch.cli import (
     bundle,
     config,
     data,
+    evaluate,
     index,
     inspect,
     model,
@@ -47,7 +48,7 @@ app.add_typer(retriever.app, name="retriever")
 app.add_typer(model.app, name="model")
 app.command("train")(training.train)
 app.command("verl-config")(verl_config.verl_config)
-app.command("evaluate")(training.evaluate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("ask")(ask.ask)
 app.command("inspect")(inspect.inspect)
 app.add_typer(report.app, name="report")

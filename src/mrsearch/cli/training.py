@@ -1,9 +1,9 @@
-"""`mrsearch train` and `mrsearch evaluate`."""
+"""`mrsearch train`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -66,37 +66,3 @@ def train(
         return
     with placement.failures_told():
         submit_training(training, option_words(arguments), target, typer.echo, python)
-
-
-def evaluate(
-    study: options.Study,
-    model: options.Model,
-    method: options.Method,
-    seed: options.Seed,
-    policy: Annotated[Path, typer.Option(help="Hugging Face folder of the weights.")],
-    questions: Annotated[Path, typer.Option(help="Folder of the benchmarks' parquet files.")],
-    corpus: options.Corpus,
-    indexes: options.Indexes,
-    out: options.Out,
-    cache: Annotated[
-        Path, typer.Option(help="Folder of finished parts, from which an interrupted evaluation goes on.")
-    ],
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Ask only so many questions of each benchmark, the same ones at every try."),
-    ] = None,
-    endpoint: options.Endpoint = None,
-    gpu_environment: placement.JobGpuEnvironment = None,
-    site: placement.JobSite = None,
-) -> None:
-    """Run one method on every benchmark under every decoding and record all meta-episodes."""
-    from mrsearch.config import read_study
-    from mrsearch.evaluation.run import evaluate as run_evaluation
-
-    files: dict[str, Any] = {"policy": policy, "questions": questions, "corpus": corpus, "indexes": indexes}
-    files |= {"endpoint": endpoint, "out": out, "cache": cache, "limit": limit}
-    loaded = read_study(study)
-    if gpu_environment is not None and loaded.resources.evaluate.gpus:
-        names = {"study": study, "model": model, "method": method, "seed": str(seed)}
-        placement.run_on_gpus(["evaluate"], names | files, gpu_environment, site)
-    run_evaluation(loaded, model, method, seed, **files)

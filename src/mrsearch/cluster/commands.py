@@ -8,8 +8,10 @@ from pathlib import Path
 
 
 def option_words(options: Mapping[str, object]) -> list[str]:
-    """The options of a command, by their names in Python; those that are None are left out."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+    """The options of a command, by their names in Python; those that are None are left out, and one whose value is a
+    list is given once for each of its values."""
+    values = {name: value if isinstance(value, list) else [value] for name, value in options.items()}
+    return [f"--{name.replace('_', '-')}={value}" for name in values for value in values[name] if value is not None]
 
 
 def run_to_the_end(command: Sequence[str], log: Path) -> int:

@@ -36,6 +36,6 @@ class StageResources(Model):
     train: Resources = Resources()
     """Reinforcement learning."""
     evaluate: Resources = Resources()
-    """Evaluation of one method."""
+    """Evaluation of one method, or of all that share a policy."""
     report: Resources = Resources()
     """Metrics, tables and figures."""

@@ -222,7 +222,8 @@ def _evaluation(study: Study) -> dict[str, object]:
     """Decoding, concurrency, and what of the generator can change records: of this process, only its deadline."""
     generator = study.evaluation.generator
     used = {"kind", "deadline_seconds"} if generator.kind == "torch" else None
-    return study.evaluation.model_dump(mode="json") | {"generator": generator.model_dump(mode="json", include=used)}
+    values: dict[str, object] = study.evaluation.model_dump(mode="json", exclude={"share_policy"})
+    return values | {"generator": generator.model_dump(mode="json", include=used)}
 
 
 def _protocol(study: Study, method: str | None = None) -> dict[str, object]:

@@ -38,6 +38,10 @@ class Evaluation(Model):
     asked for the next as soon as one has ended."""
     generator: Generator = Generator()
     """Who generates tokens."""
+    share_policy: bool = False
+    """One job evaluates all methods that run the same weights alike, one after the other, and starts the policy or its
+    server once for them; otherwise each has a job of its own and they run side by side. `resources.evaluate` is then
+    for all of them together."""
 
 
 class Study(Model):

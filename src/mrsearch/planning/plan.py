@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mrsearch.config import Study
 from mrsearch.config.resources import Resources
+from mrsearch.config.shared_policies import job_of
 from mrsearch.data import registry
 from mrsearch.planning import local, memory, needs, speed
 from mrsearch.planning.shapes import Shape, shape_of
@@ -161,7 +162,8 @@ class Plan:
             shape, count, length, slots, copies, self.card, self.assumptions.decode_share
         )
         reserved = sum(memory.generation_memory(shape, tensor_parallel, self.card.memory, share).values())
-        hours = seconds / 3600 + self.assumptions.start_minutes / 60
+        # What shares a job starts once.
+        hours = seconds / 3600 + self.assumptions.start_minutes / 60 / len(job_of(study, method))
         return StageCost(f"evaluation: {method}", name, len(study.seeds), resources.gpus, hours, disk, reserved)
 
 

@@ -61,6 +61,7 @@ def digests(study: Study) -> dict[str, str]:
         ("methods.mr_search.episodes", 2, {"train", "evaluate"}),
         ("methods.search_r1.max_turns", 2, set()),
         ("evaluation.decoding.sampled.temperature", 0.5, {"evaluate"}),
+        ("evaluation.share_policy", True, set()),
         ("evaluation.generator.gpu_memory_utilization", 0.5, set()),
         ("evaluation.generator.requests", 7, set()),
         ("evaluation.generator.deadline_seconds", 7.0, {"evaluate"}),

@@ -6,16 +6,20 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.commands import mrsearch
 from support.evaluations import contents, evaluated_study, make_inputs, run_evaluation
 
 from mrsearch import runlog
 from mrsearch.agent.record_files import read_records
 from mrsearch.agent.records import StopReason
-from mrsearch.config import Study
+from mrsearch.config import Study, write_study
+from mrsearch.config.generator import Generator
 from mrsearch.data.subsets import hashed_id
-from mrsearch.evaluation import run as evaluation_run
+from mrsearch.evaluation import method_run
+from mrsearch.policy import serving
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +70,7 @@ def test_an_evaluation_describes_itself_as_a_training_does(study: Study, inputs:
     """Settings, code, hashes of all it read, packages, hardware, seeds and times, in the one format of run.json."""
     record = json.loads((finished / "run.json").read_text())
     runlog.write_run(tmp_path / "run.json", study=study, stage="train", inputs={}, seeds=[0], extra={})
-    own = {"model", "method", "parts", "warnings"}
+    own = {"model", "method", "settings", "parts", "warnings"}
     assert record.keys() - json.loads((tmp_path / "run.json").read_text()).keys() == own
     assert Study.model_validate(record["config"]) == study
     assert (record["stage"], record["seeds"], record["method"]) == ("evaluate", [0], "sequential")
@@ -102,7 +106,7 @@ def test_record_files_that_a_crash_damaged_are_made_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation_run, "write_run", dies)
+        patched.setattr(method_run, "write_run", dies)
         with pytest.raises(KeyboardInterrupt):
             run_evaluation(study, inputs, tmp_path)
     (cache,) = (tmp_path / "cache").iterdir()
@@ -139,3 +143,64 @@ def test_tolerated_failures_are_recorded(study: Study, inputs: Path, tmp_path: P
 def test_rag_counts_its_search(study: Study, inputs: Path, tmp_path: Path):
     out = run_evaluation(study, inputs, tmp_path, "rag")
     assert all(record.tags["scores"]["searches"] == [1.0] for record in read_records(out / "two_hop.greedy.jsonl.zst"))
+
+
+def evaluate_together(study: Study, inputs: Path, out: Path) -> None:
+    """Two methods of the untrained model, by the command; the folders of a method bear its name."""
+    write_study(study, out / "study.json")
+    names = {"study": out / "study.json", "model": "tiny", "seed": 0, "policy": inputs / "model"}
+    files = {"questions": inputs / "data", "corpus": inputs / "corpus", "indexes": inputs / "index"}
+    options = [f"--{name}={value}" for name, value in {**names, **files}.items()]
+    for method in ("sequential", "search_r1"):
+        options += [f"--method={method}", f"--out={out / method / 'eval'}", f"--cache={out / method / 'cache'}"]
+    done = mrsearch("evaluate", *options, cwd=out)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders whose policy was opened."""
+    folders: list[Path] = []
+
+    def opened(generator: Generator, folder: Path, *arguments: Any, **settings: Any) -> Any:
+        folders.append(folder)
+        return open_policy(generator, folder, *arguments, **settings)
+
+    open_policy = serving.open_policy
+    monkeypatch.setattr(serving, "open_policy", opened)
+    return folders
+
+
+def test_methods_over_one_policy_are_what_they_are_alone(
+    study: Study, inputs: Path, finished: Path, tmp_path: Path, starts: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    """Interrupted after the first of two methods, gone on with, then asked for with other settings of the second."""
+
+    def fails(run: method_run.MethodRun, policy: Any) -> None:
+        if run.method == "search_r1":
+            raise ValueError("away")
+        answer(run, policy)
+
+    answer = method_run.MethodRun.answer
+    with monkeypatch.context() as patched:
+        patched.setattr(method_run.MethodRun, "answer", fails)
+        with pytest.raises(AssertionError, match="away"):
+            evaluate_together(study, inputs, tmp_path)
+    first, second = tmp_path / "sequential", tmp_path / "search_r1"
+    assert not (first / "eval").exists(), "nothing is published before all is finished"
+    (answered,) = (first / "cache").glob("*/two_hop.sampled.jsonl.zst")
+    inode = answered.stat().st_ino
+    evaluate_together(study, inputs, tmp_path)
+    assert starts == [inputs / "model"] * 2
+    assert contents(first / "eval") == contents(finished)
+    assert (first / "eval" / answered.name).stat().st_ino == inode, "not answered twice"
+    assert contents(second / "eval") == contents(run_evaluation(study, inputs, tmp_path / "alone", "search_r1"))
+    assert not (first / "cache").exists() and not (second / "cache").exists()
+    timing = json.loads((second / "eval" / "run.json").read_text())["timing"]
+    assert timing["job"]["methods"] == ["sequential", "search_r1"]
+    assert timing["seconds"] > timing["job"]["policy_start_seconds"] > 0
+    methods = {**study.model_dump()["methods"], "search_r1": {"policy": "base", "max_turns": 1}}
+    before, run = contents(second / "eval"), (first / "eval" / "run.json").read_bytes()
+    evaluate_together(Study.model_validate({**study.model_dump(), "methods": methods}), inputs, tmp_path)
+    assert contents(second / "eval") != before
+    assert (first / "eval" / answered.name).stat().st_ino == inode and (first / "eval" / "run.json").read_bytes() == run

@@ -36,6 +36,12 @@ def test_keys_and_values_of_a_token():
     assert PUBLISHED["Qwen2.5-3B"].kv_bytes == 36_864
 
 
+def test_methods_that_share_a_policy_start_once(root):
+    """The paper's ten methods are four jobs a model, of two models: twelve starts of five minutes fewer."""
+    alone, together = (plan_of(root, **{"evaluation.share_policy": share}).rows() for share in (False, True))
+    assert sum(row.gpu_hours for row in alone) - sum(row.gpu_hours for row in together) == pytest.approx(1.0)
+
+
 def test_a_shape_is_read_from_the_models_own_folder(tmp_path):
     config = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 96}
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 100}))

@@ -15,6 +15,7 @@ from typing import Any
 from mrsearch.config import Study
 from mrsearch.config.layout import MODELS, StudyFolder
 from mrsearch.config.resources import Resources
+from mrsearch.config.shared_policies import job_of
 from mrsearch.reporting.contents import COMPUTE
 from mrsearch.reporting.frame import method_label
 from mrsearch.reporting.tables.files import write_table
@@ -104,12 +105,12 @@ def method_jobs(study: Study, root: Path) -> Iterator[TimedJob]:
                     resources = run.get("config", {}).get("resources", {}).get(stage)
                     used = Resources.model_validate(resources) if resources else getattr(study.resources, stage)
                     yield TimedJob("train", *names, run.get("timing", {}).get("seconds"), used)
-                measured = read_timing(folder.timing(folder.evaluation_job(*key)))
+                measured = evaluation_timing(study, folder, *key)
                 run = _read_json(folder.evaluation_record(*key))
                 took, cells = run.get("timing", {}).get("parts", {}), run.get("parts", {})
                 answering = sum(took.values()) if took else None
                 answered = sum(cell["questions"] for cell in cells.values()) if cells else None
-                seconds = [measured.get("s"), answering]
+                seconds = [measured.get("s"), answering, run.get("timing", {}).get("seconds")]
                 wall = max((value for value in seconds if value is not None), default=None)
                 cpu, peak = measured.get("cpu_time"), measured.get("max_rss")
                 yield TimedJob("evaluate", *names, wall, study.resources.evaluate, cpu, peak, answered, answering)
@@ -127,6 +128,25 @@ def shared_jobs(study: Study, folder: Path) -> Iterator[TimedJob]:
         resources = getattr(study.resources, stage)
         cpu, peak = measured.get("cpu_time"), measured.get("max_rss")
         yield TimedJob(key.parts[0], "", "", "", key.as_posix(), measured.get("s"), resources, cpu, peak)
+
+
+def evaluation_timing(study: Study, folder: StudyFolder, model: str, method: str, seed: int) -> dict[str, float]:
+    """`read_timing` of an evaluation's job. Of one that made several methods' a method has the share that its seconds
+    have in theirs (run.json), and the job's peak; {} where the measurement is that of a later job for other methods."""
+    methods = job_of(study, method)
+    measured = read_timing(folder.timing(folder.evaluation_job(model, methods[0], seed)))
+    if len(methods) == 1 or not measured:
+        return measured
+    records = {name: _read_json(folder.evaluation_record(model, name, seed)) for name in methods}
+    timings = {name: record["timing"] for name, record in records.items() if "job" in record.get("timing", {})}
+    if method not in timings:
+        return {}
+    # Times of one format and zone, so that their texts are in their order.
+    latest = max(timings.values(), key=lambda timing: str(timing["finished"]))["job"]["methods"]
+    if method not in latest or timings[method]["job"]["methods"] != latest:
+        return {}
+    share = timings[method]["seconds"] / sum(timings[name]["seconds"] for name in latest if name in timings)
+    return {name: value if name == "max_rss" else share * value for name, value in measured.items()}
 
 
 def read_timing(path: Path) -> dict[str, float]:
@@ -166,6 +186,7 @@ def compute_table(study: Study, jobs: list[TimedJob]) -> Table:
     if jobs:
         shared.closing.append(_cells("All", jobs))
     missing = sum(job.seconds is None for job in jobs)
+    shares = "Methods whose evaluations shared a job share what was measured of it by their seconds in run.json."
     notes = [
         f"Sums over {len(study.seeds)} seed{'s' * (len(study.seeds) > 1)}. Core and GPU hours: wall time times what "
         "the job held, used or not. A policy's training stands in the row of the method that trained it.",
@@ -173,6 +194,7 @@ def compute_table(study: Study, jobs: list[TimedJob]) -> Table:
         "CPU hours used: measured by Snakemake; not for trainings, which are jobs of their own. "
         "A job that was interrupted counts its last attempt, a training all steps that were kept.",
         "The retrieval server is not counted; the stage retriever is the report that compares retrievers.",
+        *([shares] if study.evaluation.share_policy else []),
         f"{missing} of {len(jobs)} jobs have no measurement.",
     ]
     return Table(COMPUTE, "Time and hardware by method", list(HEADER), [*blocks, shared], notes)

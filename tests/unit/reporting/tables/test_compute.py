@@ -80,6 +80,36 @@ def test_a_job_without_measurement_is_a_dash_and_is_counted(small_study: Study, 
     assert "1 of 14 jobs have no measurement." in table.notes
 
 
+def test_methods_of_one_job_share_its_measurement_by_their_seconds(small_study: Study, tmp_path: Path) -> None:
+    """40 s and 12 CPU seconds of a job whose methods took 10 and 30 s; a later job for one of them took 8 s."""
+    raw = small_study.model_dump()
+    raw["methods"]["vote"] = {"procedure": "direct"}
+    study = Study.model_validate(raw | {"seeds": (0,), "evaluation": {"share_policy": True}})
+    timing(tmp_path / "benchmarks/eval/tiny/direct/seed0.tsv", 40, cpu=12, peak=700)
+    for method, seconds in (("direct", 10.0), ("vote", 30.0)):
+        job = {"methods": ["direct", "vote"], "policy_start_seconds": 4.0}
+        write(
+            tmp_path / f"eval/tiny/{method}/seed0/run.json", {"seconds": seconds, "finished": "2026-01-01", "job": job}
+        )
+
+    def shown() -> dict[str, tuple[float | None, float | None, float | None]]:
+        jobs = [job for job in method_jobs(study, tmp_path) if job.method in ("direct", "vote")]
+        return {job.method: (job.seconds, job.cpu_seconds, job.peak_mb) for job in jobs}
+
+    assert shown() == {"direct": (10, 3, 700), "vote": (30, 9, 700)}
+    timing(tmp_path / "benchmarks/eval/tiny/direct/seed0.tsv", 8, cpu=5, peak=600)
+    again = {"seconds": 6.0, "finished": "2026-01-02", "job": {"methods": ["vote"], "policy_start_seconds": 4.0}}
+    write(tmp_path / "eval/tiny/vote/seed0/run.json", again)
+    assert shown() == {"direct": (10, None, None), "vote": (8, 5, 600)}
+    assert "share what was measured" in compute_table(study, []).notes[-2]
+
+
+def write(path: Path, timing: dict) -> None:
+    """A run.json that says so much of its times."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"timing": timing}))
+
+
 def test_a_broken_measurement_is_named(tmp_path: Path) -> None:
     path = tmp_path / "corpus.tsv"
     path.write_text(HEAD)
