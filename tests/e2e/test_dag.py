@@ -19,9 +19,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def dry_run(root: Path, tmp_path: Path) -> Run:
     """`snakemake -n` with the given `--config`, on results that do not exist yet."""
 
-    def run(*config: str, snakefile: str = "Snakefile") -> subprocess.CompletedProcess[str]:
+    def run(
+        *config: str, snakefile: str = "Snakefile", options: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
         places = f"paths={{results: {tmp_path}/results, resources: {tmp_path}/resources}}"
-        command = [BIN / "snakemake", "-n", "--snakefile", snakefile, "--config", *config, places]
+        command = [BIN / "snakemake", "-n", "--snakefile", snakefile, "--config", *config, places, *options]
         return subprocess.run(
             command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
         )
@@ -59,6 +61,11 @@ def test_the_papers_dag_is_drawn_whole(dry_run: Run) -> None:
     planned = jobs(dry_run("study=paper", snakefile="workflow/Snakefile"))
     assert (planned["download_model"], planned["train"], planned["evaluate"]) == (2, 6, 20)
     assert (planned["download_registered"], planned["questions"], planned["overlap"]) == (12, 9, 1)
+
+
+def test_downloads_can_be_run_alone(dry_run: Run) -> None:
+    planned = jobs(dry_run("study=paper", options=("--until", "download_registered", "download_model")))
+    assert planned == {"download_model": 2, "download_registered": 12, "total": 14}
 
 
 def test_the_scaling_studys_dag_trains_its_policies_once(dry_run: Run) -> None:

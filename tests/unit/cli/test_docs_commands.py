@@ -75,6 +75,10 @@ RUN_BY = {
     ),
     "snakemake -n": ("e2e/test_dag.py", '"snakemake", "-n"'),
     "snakemake -n --config study=paper": ("e2e/test_dag.py", '"study=paper"'),
+    "snakemake --profile slurm --config study=paper --until download_registered download_model": (
+        "e2e/test_dag.py",
+        '"--until", "download_registered", "download_model"',
+    ),
     "snakemake -n --config study=real-smoke": ("e2e/test_dag.py", '"study=real-smoke"'),
     "snakemake --dag | dot -Tsvg": ("e2e/test_dag.py", '"--dag"'),
     "snakemake --profile profile/local --config study=demo": (
