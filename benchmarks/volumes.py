@@ -1,10 +1,10 @@
 """Volumes of the paper study: writing and reading records of real shape, and metrics of as many as it has.
 
 `records` plays methods of the study with a scripted policy, a real tokenizer and real passages, and prints records a
-second of CPU, bytes a record, and beside them what the same lists and texts cost as gzipped JSON (version 1). `metrics`
-makes files of scores for a share of the study's questions and prints CPU seconds and peak memory of `mrsearch report
-metrics`, and of the aggregation alone. `viewer` makes files of records and scores of a share and prints the same of
-`mrsearch report viewer`. `--csv` appends what `metrics` and `viewer` measured to a file, which
+second of CPU, bytes a record, and their ratios to what the same lists and texts cost as gzipped JSON (version 1).
+`metrics` makes files of scores for a share of the study's questions and prints CPU seconds and peak memory of `mrsearch
+report metrics`, and of the aggregation alone. `viewer` makes files of records and scores of a share and prints the same
+of `mrsearch report viewer`. `--csv` appends what `metrics` and `viewer` measured to a file, which
 `benchmarks/draw_scaling.py` draws.
 
     python benchmarks/volumes.py records --tokenizer FOLDER --corpus corpus.jsonl.gz
@@ -57,6 +57,7 @@ from mrsearch.evaluation.score_files import KEY_TAGS, METADATA, write_scores
 from mrsearch.evaluation.scores import score_record
 from mrsearch.policy.tokenizer import load_tokenizer
 from mrsearch.reporting.viewer import StudyRecords, write_viewer
+from mrsearch.runlog import processor
 
 QUESTIONS = {
     "nq": 3610,
@@ -155,24 +156,31 @@ def records(arguments: argparse.Namespace) -> None:
     study = load_study(load_run({"study": "paper"}))
     tokenizer, corpus = load_tokenizer(arguments.tokenizer), passages(arguments.corpus)
     pieces = vocabulary_pieces(tokenizer)
-    with tempfile.TemporaryDirectory() as folder:
+    print(f"on {processor()}, {REPEATS} repetitions, the fastest counts")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         for method in arguments.methods:
-            metas, path = play(study, method, tokenizer, corpus, arguments.count), Path(folder) / "records"
+            metas, path = play(study, method, tokenizer, corpus, arguments.count), folder / "records"
             print(f"{method}: {len(metas)} records of {np.mean([len(meta.token_ids) for meta in metas]):.0f} tokens")
             started = time.process_time()
             lines = [json.dumps(asdict(meta), ensure_ascii=False, separators=(",", ":")) for meta in metas]
             packed = gzip.compress("\n".join(lines).encode())
-            show("version 1, as it was", len(metas), time.process_time() - started, len(packed))
+            first = time.process_time() - started, len(packed)
+            show("version 1, as it was", len(metas), *first, first)
             for name, known in (("as an evaluation", pieces), ("with texts written out", None)):
                 seconds = measured(lambda path=path, metas=metas, known=known: write_records(path, metas, known))
-                show(f"{name}, written", len(metas), seconds, path.stat().st_size)
+                show(f"{name}, written", len(metas), seconds, path.stat().st_size, first)
                 seconds = measured(lambda path=path: sum(1 for _ in read_records(path)))
-                show(f"{name}, read", len(metas), seconds, path.stat().st_size)
+                show(f"{name}, read", len(metas), seconds, path.stat().st_size, first)
             assert len(list(read_records(path))) == len(metas)
 
 
-def show(name: str, count: int, seconds: float, size: int) -> None:
-    print(f"  {name}: {count / seconds:,.0f} records a second of CPU, {size / count:,.0f} bytes a record")
+def show(name: str, count: int, seconds: float, size: int, first: tuple[float, int]) -> None:
+    print(
+        f"  {name}: {count / seconds:,.0f} records a second of CPU ({first[0] / seconds:.1f} x), "
+        f"{size / count:,.0f} bytes a record ({size / first[1]:.2f} x)",
+        flush=True,
+    )
 
 
 def make_scores(study: Study, folder: Path, share: float) -> int:
