@@ -53,8 +53,10 @@ def whole(body, status="200 OK", headers=""):
 async def server(act):
     """A server on which `act(writer, heads)` answers each request; yields its address and the heads it saw."""
     heads: list[bytes] = []
+    writers = []
 
     async def handle(reader, writer):
+        writers.append(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -66,7 +68,11 @@ async def server(act):
 
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as running:
         tasks = running.sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{tasks}", heads
+        try:
+            yield f"http://127.0.0.1:{tasks}", heads
+        finally:
+            for writer in writers:  # since Python 3.12 a server that closes waits for its connections
+                writer.transport.abort()
 
 
 def ask(act, kind="vllm", max_tokens=4, key=None, check=None, **keys):
