@@ -64,6 +64,20 @@ def make_records() -> Callable[..., Path]:
     return write_made_records
 
 
+@pytest.fixture(scope="session")
+def made_once(small_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the records and scores of the small study; for reading alone."""
+    return write_made_records(small_study, tmp_path_factory.mktemp("made") / "eval")
+
+
+@pytest.fixture(scope="session")
+def measured(small_study: Study, made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of their scores.parquet and metrics.parquet; for reading alone."""
+    folder = tmp_path_factory.mktemp("measured")
+    write_made_metrics(small_study, made_once, folder)
+    return folder
+
+
 def write_made_records(study: Study, folder: Path, questions: int = 12) -> Path:
     for place, path in all_record_files(study, folder).items():
         write_records(path, [made_record(study, place, number) for number in range(questions)])
@@ -78,6 +92,13 @@ def score_again(study: Study, folder: Path) -> Path:
     for place, path in all_score_files(study, folder).items():
         write_scores(study, place, read_records(records[place]), path)
     return folder
+
+
+def write_made_metrics(study: Study, folder: Path, out: Path) -> None:
+    """Write scores.parquet and metrics.parquet of the evaluations in a folder into `out`."""
+    from mrsearch.evaluation.metrics import write_metrics
+
+    write_metrics(study, folder, out / "scores.parquet", out / "metrics.parquet")
 
 
 def made_record(study: Study, place: tuple[str, str, int, str, str], number: int) -> MetaEpisode:

@@ -2,9 +2,9 @@
 
 import importlib.util
 
-from support.made_up import make_groups, make_records, make_train_logs, small_study
+from support.made_up import made_once, make_groups, make_records, make_train_logs, measured, small_study
 
-__all__ = ["make_groups", "make_records", "make_train_logs", "small_study"]
+__all__ = ["made_once", "make_groups", "make_records", "make_train_logs", "measured", "small_study"]
 
 if importlib.util.find_spec("hypothesis") is not None:  # the environment with verl has none
     from hypothesis import settings

@@ -9,7 +9,6 @@ import pytest
 from support.project import ROOT
 
 from mrsearch.config import Run, Study, load_study
-from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting import contents
 from mrsearch.reporting.figures.writer import write_figures
 from mrsearch.reporting.tables.writer import write_tables
@@ -26,9 +25,8 @@ def test_the_small_study_s_list(small_study: Study):
     assert list(contents.figures(load_study(Run(study="demo"), ROOT)))[-1] == contents.RETRIEVAL
 
 
-def test_writers_make_what_is_listed(small_study: Study, make_records, make_train_logs, tmp_path: Path):
-    metrics = tmp_path / "metrics.parquet"
-    write_metrics(small_study, make_records(small_study, tmp_path / "eval"), tmp_path / "scores.parquet", metrics)
+def test_writers_make_what_is_listed(small_study: Study, measured: Path, make_train_logs, tmp_path: Path):
+    metrics = measured / "metrics.parquet"
     write_tables(small_study, metrics, tmp_path / "tables")
     write_figures(small_study, metrics, make_train_logs(small_study, tmp_path / "models"), tmp_path / "figures")
     for made, items, kinds in (

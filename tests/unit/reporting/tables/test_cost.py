@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
-from support.made_up import score_again
+from support.made_up import score_again, write_made_metrics
 
 from mrsearch.agent.record_files import read_records, write_records
 from mrsearch.agent.records import StopReason
 from mrsearch.config import Study
-from mrsearch.evaluation.metrics import write_metrics
 from mrsearch.reporting.frame import Metrics
 from mrsearch.reporting.tables.cost import cost_rows, cost_table
 
 
-def test_rare_stops_are_shown_where_they_happened(
-    small_study: Study, make_records: Callable[..., Path], tmp_path: Path
-):
-    folder = make_records(small_study, tmp_path / "eval")
-
-    def rows() -> Metrics:
-        write_metrics(small_study, folder, tmp_path / "scores.parquet", tmp_path / "metrics.parquet")
-        return Metrics(small_study, tmp_path / "metrics.parquet")
-
-    before = rows()
+def test_rare_stops_are_shown_where_they_happened(small_study: Study, made_once: Path, measured: Path, tmp_path: Path):
+    folder = shutil.copytree(made_once, tmp_path / "eval")
+    before = Metrics(small_study, measured / "metrics.parquet")
     assert cost_table(before).header[6:] == [
         *("Hit@3 (%)", "Answered (%)", "Turn limit (%)", "Context limit (%)", "Search failed (%)")
     ]
@@ -33,7 +25,8 @@ def test_rare_stops_are_shown_where_they_happened(
     records[0].stop = StopReason.deadline
     write_records(path, records)
     score_again(small_study, folder)
-    after = rows()
+    write_made_metrics(small_study, folder, tmp_path)
+    after = Metrics(small_study, tmp_path / "metrics.parquet")
     assert cost_table(after).header[-1] == "Out of time (%)"
     row = next(row for row in cost_rows(after) if (row["decoding"], row["method"]) == ("greedy", "mr_search"))
     assert row["stop_deadline"] == after.at("tiny", "greedy", "mr_search", "average", "stop_deadline", "all").value > 0

@@ -31,11 +31,9 @@ from mrsearch.reporting.tables.writer import main_table_text, write_tables
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def metrics(small_study: Study, make_records: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("metrics")
-    write_metrics(small_study, make_records(small_study, folder / "eval"), folder / "s.parquet", folder / "m.parquet")
-    return folder / "m.parquet"
+@pytest.fixture
+def metrics(measured: Path) -> Path:
+    return measured / "metrics.parquet"
 
 
 def hashes(folder: Path) -> dict[str, str]:
