@@ -1,11 +1,11 @@
 """Volumes of the paper study: writing and reading records of real shape, and metrics of as many as it has.
 
 `records` plays methods of the study with a scripted policy, a real tokenizer and real passages, and prints records a
-second of CPU, bytes a record, and their ratios to what the same lists and texts cost as gzipped JSON (version 1).
-`metrics` makes files of scores for a share of the study's questions and prints CPU seconds and peak memory of `mrsearch
-report metrics`, and of the aggregation alone. `viewer` makes files of records and scores of a share and prints the same
-of `mrsearch report viewer`. `--csv` appends what `metrics` and `viewer` measured to a file, which
-`benchmarks/draw_scaling.py` draws.
+second of CPU, bytes a record, and their ratios to what the same lists and texts cost as gzipped JSON (version 1); with
+`--sizes` also CPU seconds and peak memory of writing and reading files of so many of the last method's. `metrics`
+makes files of scores for a share of the study's questions and prints CPU seconds and peak memory of `mrsearch report
+metrics`, and of the aggregation alone. `viewer` makes files of records and scores of a share and prints the same of
+`mrsearch report viewer`. `--csv` appends what was measured over size to a file that `benchmarks/draw_scaling.py` draws.
 
     python benchmarks/volumes.py records --tokenizer FOLDER --corpus corpus.jsonl.gz
     python benchmarks/volumes.py metrics --share 0.1 --seeds 1
@@ -173,6 +173,8 @@ def records(arguments: argparse.Namespace) -> None:
                 seconds = measured(lambda path=path: sum(1 for _ in read_records(path)))
                 show(f"{name}, read", len(metas), seconds, path.stat().st_size, first)
             assert len(list(read_records(path))) == len(metas)
+        if arguments.sizes:
+            over_size(metas, pieces, arguments, folder)
 
 
 def show(name: str, count: int, seconds: float, size: int, first: tuple[float, int]) -> None:
@@ -181,6 +183,43 @@ def show(name: str, count: int, seconds: float, size: int, first: tuple[float, i
         f"{size / count:,.0f} bytes a record ({size / first[1]:.2f} x)",
         flush=True,
     )
+
+
+def over_size(pool: list[MetaEpisode], pieces, arguments: argparse.Namespace, folder: Path) -> None:
+    """Writing and reading files of records drawn from a pool, each with lists of its own, as an evaluation holds all of
+    a benchmark's in memory when it writes their file. Repeated records pack better than as many different ones."""
+    for size in sorted(arguments.sizes):
+        metas = [with_own_lists(pool[n % len(pool)]) for n in range(size)]
+        used = in_a_child(partial(write_records, folder / str(size), metas, pieces))
+        disk = (folder / str(size)).stat().st_size
+        tell(arguments, stage="records written", size=size, disk_bytes=disk, **used)
+    del metas
+    for size in sorted(arguments.sizes):
+        used = in_a_child(partial(consume, folder / str(size)))
+        tell(arguments, stage="records read", size=size, disk_bytes=(folder / str(size)).stat().st_size, **used)
+
+
+def with_own_lists(meta: MetaEpisode) -> MetaEpisode:
+    return replace(
+        meta,
+        token_ids=list(meta.token_ids),
+        loss_mask=list(meta.loss_mask),
+        episode_ids=list(meta.episode_ids),
+        logprobs=[value + 0.0 for value in meta.logprobs],
+    )
+
+
+def consume(path: Path) -> None:
+    for _ in read_records(path):
+        pass
+
+
+def tell(arguments: argparse.Namespace, **row) -> None:
+    print(
+        f"{row['size']:,} {row['stage']}: {row['cpu_s']:.2f} s CPU, at most {row['peak_bytes'] / 1e9:.2f} GB",
+        flush=True,
+    )
+    add_row(arguments.csv, **row)
 
 
 def make_scores(study: Study, folder: Path, share: float) -> int:
@@ -334,6 +373,8 @@ def main() -> None:
     one.add_argument("--corpus", type=Path, required=True, help="passages, gzipped jsonl of id and contents")
     one.add_argument("--methods", nargs="+", default=["mr_search", "search_r1"])
     one.add_argument("--count", type=int, default=512)
+    one.add_argument("--sizes", type=int, nargs="*", default=[], help="records of files that are measured over size")
+    one.add_argument("--csv", type=Path, help="to append what was measured over size to")
     one.set_defaults(run=records)
     two = commands.add_parser("metrics")
     two.add_argument("--share", type=float, default=0.1, help="of the questions of the paper study")
