@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from support.evaluations import CONTEXT_TOKENS, evaluated_study, make_inputs, run_evaluation
+from support.evaluations import CONTEXT_TOKENS, evaluated_study, make_inputs
 from support.small_world import TINY
 from transformers import AutoModelForCausalLM
 
@@ -23,6 +23,8 @@ from mrsearch.agent.ports import Finish, Generation, Sampling
 from mrsearch.agent.record_files import read_records
 from mrsearch.config import Study
 from mrsearch.config.generator import Generator
+from mrsearch.evaluation.folders import EvaluationInputs, MethodFolders
+from mrsearch.evaluation.run import evaluate_methods
 from mrsearch.policy.http_policy import HttpPolicy
 from mrsearch.policy.torch_policy import TorchPolicy
 
@@ -31,6 +33,8 @@ GENERATOR = {"kind": "vllm", "gpu_memory_utilization": 0.2, "server_arguments": 
 JOB = """
 import json, pathlib, sys, time
 from mrsearch.config.generator import Generator
+from mrsearch.evaluation.folders import EvaluationInputs, MethodFolders
+from mrsearch.evaluation.run import evaluate_methods
 from mrsearch.policy.serving import serve
 generator, model, limit, log = Generator.model_validate_json(sys.argv[1]), *sys.argv[2:]
 with serve(generator, pathlib.Path(model), int(limit), pathlib.Path(log)) as server:
@@ -55,7 +59,10 @@ def study() -> Study:
     return evaluated_study(
         6,
         models={"tiny": TINY | {"hidden_size": 64}},
-        methods={"search_r1": {"policy": "base", "episodes": 2, "max_turns": 3}},
+        methods={
+            "search_r1": {"policy": "base", "episodes": 2, "max_turns": 3},
+            "one_episode": {"policy": "base", "max_turns": 4},
+        },
         evaluation={"decoding": {"greedy": {"temperature": 0.0}}, "concurrency": 6},
         report={"decoding": "greedy"},
     )
@@ -179,15 +186,23 @@ def test_the_server_writes_no_line_per_request(running: Running) -> None:
     assert "/v1/completions HTTP" not in running.log.read_text()
 
 
-def test_a_whole_evaluation_has_the_records_of_the_model_in_this_process(study: Study, inputs: Path, tmp_path: Path):
-    found = {}
+def test_whole_evaluations_over_one_server_have_the_records_of_the_model_in_this_process(
+    study: Study, inputs: Path, tmp_path: Path
+) -> None:
+    made = {}
+    sources = EvaluationInputs(inputs / "model", inputs / "data", inputs / "corpus", inputs / "index")
     for kind, generator in (("torch", {}), ("vllm", GENERATOR)):
         evaluation = study.evaluation.model_copy(update={"generator": Generator.model_validate(generator)})
-        evaluated = study.model_copy(update={"evaluation": evaluation})
-        out = run_evaluation(evaluated, inputs, tmp_path / kind, "search_r1")
-        found[kind] = [record for path in sorted(out.glob("*.greedy.jsonl*")) for record in read_records(path)]
-    assert len(found["torch"]) == len(found["vllm"]) == 12
-    for own, served in zip(found["torch"], found["vllm"], strict=True):
+        folders = {name: MethodFolders(tmp_path / kind / name, tmp_path / f"{kind}-{name}") for name in study.methods}
+        evaluate_methods(study.model_copy(update={"evaluation": evaluation}), "tiny", folders, 0, sources)
+        outs = [folder.out for folder in folders.values()]
+        made[kind] = [
+            record for out in outs for path in sorted(out.glob("*.greedy.jsonl*")) for record in read_records(path)
+        ]
+        jobs = [json.loads((out / "run.json").read_text())["timing"]["job"] for out in outs]
+        assert jobs[0] == jobs[1] and jobs[0]["methods"] == list(study.methods), "one start for both"
+    assert len(made["torch"]) == len(made["vllm"]) == 24
+    for own, served in zip(made["torch"], made["vllm"], strict=True):
         assert served.token_ids == own.token_ids and served.loss_mask == own.loss_mask
         assert served.logprobs == pytest.approx(own.logprobs, abs=1e-3)
         assert served.tags["scores"] == own.tags["scores"]
