@@ -43,9 +43,11 @@ def test_killed_at_any_time_it_goes_on_and_ends_the_same(study: Study, inputs: P
     (tmp_path / "study.json").write_text(study.model_dump_json())
     program = (
         "import sys; from pathlib import Path; from mrsearch.config import read_study;"
-        "from mrsearch.evaluation.run import evaluate; study, root, out = map(Path, sys.argv[1:]);"
-        "evaluate(read_study(study), 'tiny', 'sequential', 0, policy=root / 'model', questions=root / 'data',"
-        "corpus=root / 'corpus', indexes=root / 'index', endpoint=None, out=out / 'eval', cache=out / 'cache')"
+        "from mrsearch.evaluation.folders import EvaluationInputs, MethodFolders;"
+        "from mrsearch.evaluation.run import evaluate_methods; study, root, out = map(Path, sys.argv[1:]);"
+        "inputs = EvaluationInputs(*(root / name for name in ('model', 'data', 'corpus', 'index')));"
+        "folders = {'sequential': MethodFolders(out / 'eval', out / 'cache')};"
+        "evaluate_methods(read_study(study), 'tiny', folders, 0, inputs)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "study.json"), str(inputs), str(tmp_path)]
     kept: dict[str, int] = {}

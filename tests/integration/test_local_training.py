@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from support.evaluations import evaluate
 from support.project import ROOT
 from support.small_training import OVERRIDES, assert_same, kill_after, rows, train, weights
 from support.small_world import make_shared
@@ -17,7 +18,6 @@ from mrsearch.agent.scoring import episode_scores
 from mrsearch.config import Run, load_study
 from mrsearch.data.questions import write_questions
 from mrsearch.evaluation.provenance import describe
-from mrsearch.evaluation.run import evaluate
 from mrsearch.training.health import Unhealthy
 from mrsearch.training.launch import train_method
 

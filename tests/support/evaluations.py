@@ -7,7 +7,8 @@ from typing import Any
 
 from mrsearch.config import Study
 from mrsearch.data.questions import read_passages, write_questions
-from mrsearch.evaluation.run import evaluate
+from mrsearch.evaluation.folders import EvaluationInputs, MethodFolders
+from mrsearch.evaluation.run import evaluate_methods
 from mrsearch.policy.base_model import make_base
 from mrsearch.retrieval.indexes.index import build_index
 from mrsearch.retrieval.indexes.passages import build_store, corpus_texts
@@ -64,6 +65,27 @@ def make_inputs(study: Study, folder: Path) -> Path:
     build_index(study, "dense", folder / "corpus", folder / "index" / "dense")
     make_base(study, "tiny", corpus_texts(folder / "corpus"), folder / "model")
     return folder
+
+
+def evaluate(
+    study: Study,
+    model: str,
+    method: str,
+    seed: int,
+    *,
+    policy: Path,
+    questions: Path,
+    corpus: Path,
+    indexes: Path,
+    endpoint: Path | None,
+    out: Path,
+    cache: Path,
+    limit: int | None = None,
+) -> None:
+    """`evaluate_methods` of one method; `policy` to `indexes` are its `EvaluationInputs`, `endpoint`, `out` and `cache`
+    its `MethodFolders`."""
+    inputs, folders = EvaluationInputs(policy, questions, corpus, indexes), MethodFolders(out, cache, endpoint)
+    evaluate_methods(study, model, {method: folders}, seed, inputs, limit=limit)
 
 
 def run_evaluation(

@@ -13,12 +13,12 @@ from mrsearch.config.layout import Layout
 from mrsearch.config.run import Paths
 from mrsearch.data.questions import read_passages, write_questions
 from mrsearch.evaluation.metrics import write_metrics
-from mrsearch.evaluation.run import evaluate
 from mrsearch.policy.base_model import make_base
 from mrsearch.retrieval.indexes.index import build_index
 from mrsearch.retrieval.indexes.passages import build_store, corpus_texts
 from mrsearch.training.launch import train_method
 from mrsearch.training.run import Inputs, Outputs, TrainingRun
+from support.evaluations import evaluate
 from support.project import ROOT
 
 FILE = ROOT / "tests" / "e2e" / "tiny.yaml"

@@ -18,27 +18,6 @@ from mrsearch.files import locked
 log = logging.getLogger(__name__)
 
 
-def evaluate(
-    study: Study,
-    model: str,
-    method: str,
-    seed: int,
-    *,
-    policy: Path,
-    questions: Path,
-    corpus: Path,
-    indexes: Path,
-    endpoint: Path | None,
-    out: Path,
-    cache: Path,
-    limit: int | None = None,
-) -> None:
-    """`evaluate_methods` of one method; `policy` to `indexes` are its `EvaluationInputs`, `endpoint`, `out` and `cache`
-    its `MethodFolders`."""
-    inputs, folders = EvaluationInputs(policy, questions, corpus, indexes), MethodFolders(out, cache, endpoint)
-    evaluate_methods(study, model, {method: folders}, seed, inputs, limit=limit)
-
-
 def evaluate_methods(
     study: Study,
     model: str,

@@ -33,8 +33,6 @@ GENERATOR = {"kind": "vllm", "gpu_memory_utilization": 0.2, "server_arguments": 
 JOB = """
 import json, pathlib, sys, time
 from mrsearch.config.generator import Generator
-from mrsearch.evaluation.folders import EvaluationInputs, MethodFolders
-from mrsearch.evaluation.run import evaluate_methods
 from mrsearch.policy.serving import serve
 generator, model, limit, log = Generator.model_validate_json(sys.argv[1]), *sys.argv[2:]
 with serve(generator, pathlib.Path(model), int(limit), pathlib.Path(log)) as server:
